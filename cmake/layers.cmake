@@ -1,0 +1,12 @@
+# The layers, lowest first. A layer may rest only on rows above its own; tools/check_layers.py checks the includes.
+# Read twice: by our build, where a row makes a target, and by find_package(leat), where a row finds what it needs.
+leat_layer(base                      PACKAGES fmt::fmt Threads::Threads)
+leat_layer(task    DEPENDS base      PACKAGES Boost::context)
+leat_layer(sync    DEPENDS task)
+leat_layer(channel DEPENDS sync)
+leat_layer(runtime DEPENDS channel)
+leat_layer(io      DEPENDS runtime   PACKAGES Boost::headers)
+leat_layer(process DEPENDS io)
+leat_layer(flow    DEPENDS process   PACKAGES PkgConfig::sqlite3 tomlplusplus::tomlplusplus PkgConfig::re2 PkgConfig::libzstd
+                                              PkgConfig::libxxhash Boost::json)
+leat_command(leat  DEPENDS flow      PACKAGES CLI11::CLI11)

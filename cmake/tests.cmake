@@ -1,0 +1,86 @@
+# Tests, examples and benchmarks: each found by its folder (CONTRIBUTING.md says which file goes where).
+find_package(GTest REQUIRED)
+include(GoogleTest)
+
+# Every test ends by itself; this only turns a hang into a failure.
+set(hang_guard_s 300)
+
+# Benchmarks and examples see what a user sees, tests may look into src/ as well.
+file(GLOB_RECURSE support CONFIGURE_DEPENDS tests/support/*.cpp)
+list(FILTER support EXCLUDE REGEX "/tests/support/explore/")
+if(support)
+    add_library(leat_test_support STATIC ${support})
+    target_link_libraries(leat_test_support PUBLIC leat_flow PRIVATE leat_options)
+else()
+    add_library(leat_test_support INTERFACE)
+    target_link_libraries(leat_test_support INTERFACE leat_flow)
+endif()
+
+# leat_tests(FOLDER library...): all of tests/FOLDER as one program.
+function(leat_tests folder)
+    file(GLOB sources CONFIGURE_DEPENDS tests/${folder}/*_test.cpp)
+    if(sources)
+        set(program leat_${folder}_tests)
+        add_executable(${program} ${sources})
+        target_include_directories(${program} PRIVATE tests/support src)
+        target_compile_definitions(${program} PRIVATE ${leat_asio_definitions} LEAT_COMMAND="$<TARGET_FILE_DIR:${program}>/leat"
+                                                      LEAT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+        target_link_libraries(${program} PRIVATE leat_options ${ARGN} GTest::gmock GTest::gtest_main)
+        gtest_discover_tests(${program} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT ${hang_guard_s})
+    endif()
+endfunction()
+
+foreach(layer IN LISTS leat_layers)
+    leat_tests(${layer} leat_test_support leat_${layer})
+endforeach()
+leat_tests(conformance leat_test_support)
+leat_tests(cli leat_test_support)
+if(TARGET leat_cli_tests AND TARGET leat)
+    add_dependencies(leat_cli_tests leat)
+endif()
+
+# The core a second time, on the interleaving explorer instead of the machine. Never linked with the first one.
+if(EXISTS ${PROJECT_SOURCE_DIR}/tests/support/explore/env.hpp)
+    set(explored tests/support/explore/*.cpp)
+    foreach(layer IN ITEMS base task sync channel runtime)
+        list(APPEND explored src/${layer}/*.cpp)
+    endforeach()
+    file(GLOB_RECURSE explored CONFIGURE_DEPENDS ${explored})
+    add_library(leat_core_explore STATIC ${explored})
+    target_compile_definitions(leat_core_explore PUBLIC LEAT_EXPLORE=1)
+    target_include_directories(leat_core_explore PUBLIC include tests/support)
+    leat_find_packages(fmt::fmt Threads::Threads Boost::context)
+    target_link_libraries(leat_core_explore PUBLIC fmt::fmt Threads::Threads Boost::context PRIVATE leat_options)
+    leat_tests(explore leat_core_explore)
+endif()
+
+# Tests of the command that are shell scripts: called with the path of leat.
+file(GLOB scripts CONFIGURE_DEPENDS tests/cli/*_test.sh)
+foreach(script IN LISTS scripts)
+    get_filename_component(name ${script} NAME_WE)
+    add_test(NAME cli.${name} COMMAND bash ${script} $<TARGET_FILE:leat>)
+endforeach()
+
+# examples/NAME/NAME.cpp prints examples/NAME/expected.txt.
+file(GLOB examples CONFIGURE_DEPENDS examples/*/*.cpp)
+foreach(source IN LISTS examples)
+    get_filename_component(name ${source} NAME_WE)
+    get_filename_component(folder ${source} DIRECTORY)
+    add_executable(example_${name} ${source})
+    target_link_libraries(example_${name} PRIVATE leat_options leat_flow)
+    if(EXISTS ${folder}/expected.txt)
+        add_test(NAME example.${name} COMMAND bash -c "diff -u expected.txt <(\"$0\")" $<TARGET_FILE:example_${name}>
+                 WORKING_DIRECTORY ${folder})
+    endif()
+endforeach()
+
+# bench/LAYER/NAME_bench.cpp: a tiny run of each is a test, so that it cannot rot.
+file(GLOB benches CONFIGURE_DEPENDS bench/*/*_bench.cpp)
+foreach(source IN LISTS benches)
+    get_filename_component(name ${source} NAME_WE)
+    string(REGEX REPLACE "_bench$" "" name ${name})
+    add_executable(bench_${name} ${source})
+    target_include_directories(bench_${name} PRIVATE bench)
+    target_link_libraries(bench_${name} PRIVATE leat_options leat_flow)
+    add_test(NAME bench.${name} COMMAND bench_${name} --tiny)
+endforeach()
