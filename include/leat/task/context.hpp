@@ -1,0 +1,166 @@
+// context: one sequential line of execution: a spawned task together with all it awaits one after the other, an arm of
+// when_all, or a plain thread while it waits. Every promise holds a pointer to its context, an awaited child inherits it.
+//
+// The context is also what waits: it has at most one wait at a time, and its word decides who ends that wait. A primitive
+// queues {context, ticket}; whoever claims the ticket first (the primitive, a stop request, a timer) alone may resume.
+//
+// Invariants:
+//  1. Only the line itself begins a wait; exactly one claim of a ticket succeeds; the claimer calls resume() exactly once.
+//  2. From begin_wait(), or commit_wait(), to its resumption the line may already run elsewhere: it touches nothing but
+//     what a lock shared with its resumption protects.
+//  3. A context outlives all tickets in queues: the line removes its queue nodes before it goes on.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+
+#include <leat/base/env.hpp>
+#include <leat/task/executor.hpp>
+#include <leat/task/stop.hpp>
+#include <leat/task/work_item.hpp>
+
+namespace leat {
+
+class context : public work_item {
+public:
+    enum class wake : unsigned char { ready, cancelled, timed_out };
+    // Names one wait of one context. Copied into queues; stale once claimed.
+    struct ticket {
+        std::uint64_t word = 0;
+    };
+    enum class interruptible : bool { no, yes };
+
+    // A line of its own on `where`; `name` must outlive it (a literal, or owned by what owns the context).
+    context(executor& where, const char* name) noexcept : context(where, name, &resume_coroutine) {}
+    // A line below `parent`: same executor and name, its own wait and its own stop.
+    explicit context(context& parent) noexcept : context(parent.exec_, parent.name_) { parent_ = &parent; }
+    ~context();
+
+    // Stop requests to `upstream` reach this context, until detach().
+    void attach(stop_source& upstream) noexcept { upstream_.attach(upstream); }
+    void detach() noexcept { upstream_.detach(); }
+    // Asks this line and everything below it to stop; ends an interruptible wait with wake::cancelled. Any thread, as long
+    // as the context is known to live.
+    void request_stop() noexcept;
+    [[nodiscard]] bool stop_requested() const noexcept { return stop_.stop_requested(); }
+    stop_source& stop() noexcept { return stop_; }
+    // The context that attached `link` to a source.
+    static context& of(stop_callback& link) noexcept { return *static_cast<upstream_link&>(link).self; }
+
+    executor& where() const noexcept { return exec_; }
+    const char* name() const noexcept { return name_; }
+    void rename(const char* name) noexcept { name_ = name; }
+    context* parent() const noexcept { return parent_; }
+    // What the line waits for, a literal; nullptr while it runs. Any thread, a snapshot.
+    const char* waits_for() const noexcept { return waits_for_.load(env::relaxed); }  // relaxed: a report, orders nothing
+
+    // --- Waiting, called by the line itself ---
+
+    // Begins a wait that resumes at `at`. False, and no wait, when a stop was requested that could interrupt it. From here
+    // on the line counts as suspended: for callers that publish the ticket under a lock which the resumed line takes too,
+    // or by one last atomic step. `what` is a literal for reports.
+    [[nodiscard]] bool begin_wait(std::coroutine_handle<> at, const char* what,
+                                  interruptible how = interruptible::yes) noexcept {
+        return begin(at, what, how, bit_suspended);
+    }
+    // The same in two steps, for callers that publish in several places: prepare, publish, commit. Claims may come in
+    // between. commit_wait() returns false when the wait has ended meanwhile: then do not suspend.
+    [[nodiscard]] bool prepare_wait(std::coroutine_handle<> at, const char* what,
+                                    interruptible how = interruptible::yes) noexcept {
+        return begin(at, what, how, 0);
+    }
+    [[nodiscard]] bool commit_wait() noexcept;
+    // The ticket of the wait just begun: to be copied into queues before anybody can claim it.
+    [[nodiscard]] ticket current_ticket() const noexcept {
+        return {word_.load(env::relaxed) & ~(bit_stop | bit_suspended)};  // relaxed: the line's own last write
+    }
+    // How the last wait ended, a refused begin counting as cancelled; for the line itself.
+    [[nodiscard]] wake woken_by() const noexcept {
+        return static_cast<wake>((word_.load(env::relaxed) & mask_reason) >> shift_reason);  // relaxed: own last wait
+    }
+
+    // --- Ending a wait, called by anybody who holds the ticket ---
+
+    // True for exactly one caller a ticket: it must then hand over what was waited for and call resume().
+    [[nodiscard]] bool claim(ticket which, wake reason) noexcept;
+    // Posts the line to its executor, or lets its commit_wait() return false. It may be gone when this returns.
+    void resume() noexcept;
+
+    // --- Running ---
+
+    // The context whose code runs on this thread; nullptr outside tasks.
+    static context* current() noexcept { return static_cast<context*>(env::this_thread(env::slot::context)); }
+    // The same, and a bug that names `what` outside tasks.
+    static context& required(const char* what) noexcept;
+    // Makes this the current context of the thread, when a line starts or goes on in place.
+    void enter() noexcept { env::this_thread(env::slot::context) = this; }
+
+    // Posts the line to go on at `at`, behind what is ready now (last) or soon.
+    void post_at(std::coroutine_handle<> at, bool last) noexcept;
+
+    // One unit of the cooperative budget: false when the line has had its share and should post itself last.
+    [[nodiscard]] bool spend() noexcept { return budget_-- > 0; }
+
+    // Counts resumptions nested on this stack where the compiler makes no tail call of them: false when it is time to go
+    // through the run queue instead.
+    [[nodiscard]] bool nest() noexcept { return nested_++ < nested_bound; }
+
+protected:
+    context(executor& where, const char* name, work_item::function body) noexcept
+        : work_item(body), exec_(where), name_(name), upstream_(this) {}
+
+private:
+    static constexpr int share = 256;          // operations a line may complete without a suspension
+    static constexpr int nested_bound = 128;   // about 100 KB of stack in the widest build (-O0, ASan)
+
+    // word_: bits 0-1: 0 running, 1 waiting, 2 claimed, 3 claimed and handed over before the commit; bit 2: the wait cannot
+    // be interrupted; bit 3: stop was requested; bits 4-5: how the wait ended (enum wake); bit 6: the coroutine is
+    // suspended, so that resuming means posting; from bit 8: number of the wait.
+    static constexpr std::uint64_t mask_state = 3, state_waiting = 1, state_claimed = 2, state_handed = 3;
+    static constexpr std::uint64_t bit_deaf = 1U << 2U, bit_stop = 1U << 3U, bit_suspended = 1U << 6U;
+    static constexpr unsigned shift_reason = 4;
+    static constexpr std::uint64_t mask_reason = 3U << shift_reason;
+    static constexpr std::uint64_t one_wait = 1U << 8U;
+
+    bool begin(std::coroutine_handle<> at, const char* what, interruptible how, std::uint64_t suspended) noexcept;
+
+    struct upstream_link : stop_callback {
+        explicit upstream_link(context* owner) noexcept
+            : stop_callback([](stop_callback& link) noexcept {
+                  static_cast<upstream_link&>(link).self->request_stop();
+              }),
+              self(owner) {}
+        context* self;
+    };
+    static void resume_coroutine(work_item& item) noexcept;
+
+    env::atomic<std::uint64_t> word_{0};
+    std::coroutine_handle<> resume_point_;
+    executor& exec_;
+    const char* name_;
+    context* parent_ = nullptr;
+    env::atomic<const char*> waits_for_{nullptr};  // nullptr: runs; else a literal
+    stop_source stop_;                             // what runs below this line
+    upstream_link upstream_;
+    int budget_ = share;
+    int nested_ = 0;
+};
+
+// A promise whose coroutine runs on a context: what can await the operations of this library.
+template <class Promise>
+concept has_context = requires(Promise& promise) {
+    { promise.leat_context() } noexcept -> std::same_as<context&>;
+};
+
+// A continuation that is a function instead of a coroutine: what a context that is nobody's child continues with. It has
+// the layout that GCC and Clang give the head of every frame (resume, destroy); tests/task/frame_stub_test.cpp probes it.
+struct frame_stub {
+    using function = void (*)(frame_stub*) noexcept;
+    explicit frame_stub(function body) noexcept : resume(body), destroy(body) {}
+    std::coroutine_handle<> handle() noexcept { return std::coroutine_handle<>::from_address(this); }
+
+    function resume;
+    function destroy;
+};
+
+}  // namespace leat

@@ -1,0 +1,84 @@
+// executor: where tasks run. The low layers post resumptions and set timers through this interface and never name a
+// runtime; the pool, the single-thread loop and the simulator implement it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include <leat/base/env.hpp>
+#include <leat/task/work_item.hpp>
+
+namespace leat {
+
+// A point in time at which `fire` is called. Lives in the frame of the operation that waits.
+// Invariant: between executor::start(timer) and the return of executor::cancel(timer) or the end of `fire` the timer
+// belongs to the executor.
+struct timer {
+    using function = void (*)(timer&) noexcept;
+
+    explicit timer(function body) noexcept : fire(body) {}
+    timer(const timer&) = delete;
+    timer& operator=(const timer&) = delete;
+
+    function fire;  // must not wait, nor start or cancel timers; runs on a thread of the executor
+    time_point due{};
+    std::uint32_t position = 0;  // belongs to the executor: 0 when not set, else the place in its structure
+};
+
+// Something that lives as long as an executor and that a higher layer brought: the blocking pool, the I/O poller.
+class attachment {
+public:
+    virtual ~attachment() = default;
+    // The executor is about to end: no task runs any more. Called once, before the destructor, newest first.
+    virtual void stop() noexcept {}
+};
+
+class executor {
+public:
+    executor(const executor&) = delete;
+    executor& operator=(const executor&) = delete;
+
+    // Runs `item` soon, on a thread of this executor, never inside this call. Any thread. Items posted by a thread of the
+    // executor may run in another order than they were posted.
+    virtual void post(work_item& item) noexcept = 0;
+
+    // As post(), but behind everything that is ready now: what a task that yields wants.
+    virtual void post_last(work_item& item) noexcept { post(item); }
+
+    // The executor's clock: virtual in the simulator.
+    virtual time_point now() const noexcept { return env::now(); }
+
+    // Sets a timer to fire at `timer.due`, never inside this call. Any thread.
+    virtual void start(timer& timer) noexcept = 0;
+    // Afterwards the timer does not fire and is not firing. Any thread, but not from inside `fire`. Harmless when the
+    // timer was never set or has fired.
+    virtual void cancel(timer& timer) noexcept = 0;
+
+    // The attachment of type A, made with A(executor&) at the first call. Any thread.
+    template <class A>
+    A& attached() {
+        static constexpr char key = 0;
+        attachment* found = find_attachment(&key);
+        if (found == nullptr)
+            found = add_attachment(&key, [](executor& self) -> std::unique_ptr<attachment> {
+                return std::make_unique<A>(self);
+            });
+        return static_cast<A&>(*found);
+    }
+
+protected:
+    executor() = default;
+    ~executor();
+    // For the implementation's end: stops and destroys all attachments.
+    void drop_attachments() noexcept;
+
+private:
+    struct entry;
+    attachment* find_attachment(const void* key) noexcept;
+    attachment* add_attachment(const void* key, std::unique_ptr<attachment> (*make)(executor&));
+
+    env::mutex lock_;
+    entry* attachments_ = nullptr;  // newest first; entries are only removed by drop_attachments()
+};
+
+}  // namespace leat

@@ -1,0 +1,92 @@
+// outcome<T>: how a task ended: with a value, an exception, or cancelled. What a task leaves behind and what joins read.
+#pragma once
+
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include <leat/task/cancelled.hpp>
+
+namespace leat {
+
+namespace detail {
+// Whether the exception being handled is leat::cancelled: asked of the runtime, since a rethrow costs a microsecond.
+[[nodiscard]] bool current_exception_is_cancelled() noexcept;
+[[noreturn]] void throw_cancelled();
+}  // namespace detail
+
+// What is common to all: the end without a value.
+class outcome_base {
+public:
+    [[nodiscard]] bool is_value() const noexcept { return state_ == state::value; }
+    [[nodiscard]] bool is_error() const noexcept { return state_ == state::error; }
+    [[nodiscard]] bool is_cancelled() const noexcept { return state_ == state::cancelled; }
+    // The exception; null unless is_error().
+    [[nodiscard]] std::exception_ptr error() const noexcept { return error_; }
+
+    void set_current_exception() noexcept {
+        if (detail::current_exception_is_cancelled()) {
+            state_ = state::cancelled;
+        } else {
+            error_ = std::current_exception();
+            state_ = state::error;
+        }
+    }
+
+protected:
+    enum class state : unsigned char { none, value, error, cancelled };
+    outcome_base() = default;
+    void rethrow_unless_value() const {
+        if (state_ == state::error) std::rethrow_exception(error_);
+        if (state_ != state::value) detail::throw_cancelled();
+    }
+    std::exception_ptr error_;
+    state state_ = state::none;
+};
+
+template <class T>
+class outcome : public outcome_base {
+    // A reference is kept as a pointer.
+    using stored = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, T>;
+
+public:
+    outcome() noexcept {}
+    outcome(outcome&& other) noexcept(std::is_nothrow_move_constructible_v<stored>) {
+        if (other.is_value()) std::construct_at(std::addressof(value_), std::move(other.value_));
+        error_ = std::move(other.error_);
+        state_ = other.state_;
+    }
+    outcome& operator=(outcome&&) = delete;
+    ~outcome() {
+        if (is_value()) std::destroy_at(std::addressof(value_));
+    }
+
+    template <class U>
+    void set_value(U&& value) {
+        if constexpr (std::is_reference_v<T>) std::construct_at(std::addressof(value_), std::addressof(value));
+        else std::construct_at(std::addressof(value_), std::forward<U>(value));
+        state_ = state::value;
+    }
+
+    // The value; throws the exception, or cancelled, when there is none.
+    T get() && {
+        rethrow_unless_value();
+        if constexpr (std::is_reference_v<T>) return static_cast<T>(*value_);
+        else return std::move(value_);
+    }
+
+private:
+    union {
+        stored value_;
+    };
+};
+
+template <>
+class outcome<void> : public outcome_base {
+public:
+    void set_value() noexcept { state_ = state::value; }
+    void get() && { rethrow_unless_value(); }
+};
+
+}  // namespace leat

@@ -1,0 +1,183 @@
+// task<T>: a lazy coroutine that gives a T. Nothing runs before it is awaited or spawned; awaiting transfers control to it
+// and back without a queue in between, on the same context.
+//
+// A task is awaited once. One that is dropped unawaited destroys its arguments and never runs.
+// Cancellation: a task ends with leat::cancelled at the first suspension after its context was asked to stop.
+// GCC 12: do not create lambdas or aggregates inside a co_await expression; name them first (they are destroyed twice).
+#pragma once
+
+#include <coroutine>
+#include <utility>
+
+#include <leat/base/bug.hpp>
+#include <leat/task/context.hpp>
+#include <leat/task/outcome.hpp>
+
+namespace leat {
+
+template <class T = void>
+class task;
+
+namespace detail {
+
+// Whether this build turns a symmetric transfer into a tail call. Part of the type of the awaiters, since one program may
+// hold translation units of both kinds.
+#if defined(__has_feature)
+#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#        define LEAT_NO_TAIL_TRANSFER 1
+#    endif
+#endif
+#if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#    define LEAT_NO_TAIL_TRANSFER 1
+#endif
+#if defined(LEAT_NO_TAIL_TRANSFER)
+inline constexpr bool tail_transfer = false;
+#else
+inline constexpr bool tail_transfer = true;
+#endif
+
+// Where to go on for a symmetric transfer to `to` on `line`: `to` itself, or the run queue where nesting would eat the
+// stack.
+template <bool Tail>
+std::coroutine_handle<> transfer(context& line, std::coroutine_handle<> to) noexcept {
+    if constexpr (!Tail) {
+        if (!line.nest()) {
+            line.post_at(to, false);
+            return std::noop_coroutine();
+        }
+    }
+    return to;
+}
+
+class promise_base {
+public:
+    context& leat_context() noexcept { return *line_; }
+    std::suspend_always initial_suspend() noexcept { return {}; }
+
+    // Who is resumed at the end, and the context to run on until then.
+    void start_on(context& line, std::coroutine_handle<> continuation) noexcept {
+        if (line_ != nullptr) bug("a task was awaited twice");
+        line_ = &line;
+        continuation_ = continuation;
+    }
+
+    template <bool Tail>
+    struct final_awaiter {
+        bool await_ready() noexcept { return false; }
+        template <class Promise>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
+            promise_base& mine = self.promise();
+            return transfer<Tail>(*mine.line_, mine.continuation_);
+        }
+        void await_resume() noexcept {}
+    };
+    final_awaiter<tail_transfer> final_suspend() noexcept { return {}; }
+
+private:
+    context* line_ = nullptr;
+    std::coroutine_handle<> continuation_;
+};
+
+template <class T>
+class promise : public promise_base {
+public:
+    task<T> get_return_object() noexcept;
+    template <class U = T>
+    void return_value(U&& value) {
+        result.set_value(std::forward<U>(value));
+    }
+    void unhandled_exception() noexcept { result.set_current_exception(); }
+    outcome<T> result;
+};
+
+template <>
+class promise<void> : public promise_base {
+public:
+    task<void> get_return_object() noexcept;
+    void return_void() noexcept { result.set_value(); }
+    void unhandled_exception() noexcept { result.set_current_exception(); }
+    outcome<void> result;
+};
+
+}  // namespace detail
+
+template <class T>
+class [[nodiscard]] task {
+public:
+    using value_type = T;
+    using promise_type = detail::promise<T>;
+
+    task(task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    task& operator=(task&& other) noexcept {
+        task old(std::move(other));
+        std::swap(frame_, old.frame_);
+        return *this;
+    }
+    ~task() {
+        if (frame_) frame_.destroy();
+    }
+
+    // Runs the task on the awaiting context; gives its value or throws what it threw.
+    auto operator co_await() noexcept { return throwing_awaiter{{checked()}}; }
+    // The same, but the end of the task, whichever it is, is a value: never throws.
+    auto as_outcome() noexcept { return outcome_awaiter{{checked()}}; }
+
+    // For what starts tasks: runs it on `line`, going on with `continuation` at its end; the caller resumes the handle.
+    [[nodiscard]] std::coroutine_handle<> start_on(context& line, std::coroutine_handle<> continuation) {
+        checked().promise().start_on(line, continuation);
+        return frame_;
+    }
+    // For what started it, once the continuation ran.
+    outcome<T> take_outcome() { return std::move(frame_.promise().result); }
+    [[nodiscard]] const outcome<T>& peek_outcome() const noexcept { return frame_.promise().result; }
+    // Ends the frame now: arguments and locals of a finished task are destroyed here.
+    void reset() noexcept {
+        if (frame_) std::exchange(frame_, nullptr).destroy();
+    }
+
+private:
+    using handle = std::coroutine_handle<promise_type>;
+    friend promise_type;
+    explicit task(handle frame) noexcept : frame_(frame) {}
+    handle checked() const noexcept {
+        if (!frame_) bug("a task that was moved from was awaited");
+        return frame_;
+    }
+
+    struct awaiter {
+        handle frame;
+        bool await_ready() const noexcept { return false; }
+        template <has_context Promise>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> parent) noexcept {
+            context& line = parent.promise().leat_context();
+            frame.promise().start_on(line, parent);
+            return detail::transfer<detail::tail_transfer>(line, frame);
+        }
+    };
+    struct throwing_awaiter : awaiter {
+        T await_resume() { return std::move(this->frame.promise().result).get(); }
+    };
+    struct outcome_awaiter : awaiter {
+        outcome<T> await_resume() { return std::move(this->frame.promise().result); }
+    };
+
+    handle frame_;
+};
+
+namespace detail {
+
+template <class T>
+task<T> promise<T>::get_return_object() noexcept {
+    return task<T>(std::coroutine_handle<promise>::from_promise(*this));
+}
+inline task<void> promise<void>::get_return_object() noexcept {
+    return task<void>(std::coroutine_handle<promise>::from_promise(*this));
+}
+
+template <class T>
+struct is_task : std::false_type {};
+template <class T>
+struct is_task<task<T>> : std::true_type {};
+
+}  // namespace detail
+}  // namespace leat

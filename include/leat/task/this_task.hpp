@@ -1,0 +1,83 @@
+// What a task can ask of and about itself: co_await this_task::stop_token(), yield(), sleep_for(…).
+#pragma once
+
+#include <leat/task/task.hpp>
+
+namespace leat {
+
+namespace detail {
+
+template <class Get>
+struct ask_context {
+    Get get;
+    context* line = nullptr;
+    bool await_ready() const noexcept { return false; }
+    template <has_context Promise>
+    bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
+        line = &self.promise().leat_context();
+        return false;
+    }
+    decltype(auto) await_resume() const noexcept { return get(*line); }
+};
+
+// A wait for a point in time.
+class sleeper : timer {
+public:
+    explicit sleeper(time_point until) noexcept : timer(&wake) { due = until; }
+    explicit sleeper(duration time) noexcept : timer(&wake), relative_(time) {}
+    bool await_ready() const noexcept { return false; }
+    template <has_context Promise>
+    bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
+        return suspend(self.promise().leat_context(), self);
+    }
+    // Throws cancelled when the task was asked to stop.
+    void await_resume();
+
+private:
+    bool suspend(context& line, std::coroutine_handle<> at) noexcept;
+    static void wake(timer& self) noexcept;
+    duration relative_ = duration::min();  // min(): `due` holds the point
+    context* line_ = nullptr;
+    context::ticket ticket_;
+};
+
+// What sleep_for and sleep_until give: a description that can be moved; the awaiter is made in the awaiting frame.
+template <class When>
+struct sleep_operation {
+    When when;
+    explicit sleep_operation(When value) noexcept : when(value) {}
+    sleeper operator co_await() const noexcept { return sleeper(when); }
+};
+
+struct yielder {
+    bool await_ready() const noexcept { return false; }
+    template <has_context Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) noexcept {
+        self.promise().leat_context().post_at(self, true);
+    }
+    void await_resume() const noexcept {}
+};
+
+}  // namespace detail
+
+namespace this_task {
+
+// The token of the awaiting task; does not suspend.
+inline auto stop_token() noexcept {
+    return detail::ask_context{[](context& line) noexcept { return leat::stop_token(line.stop()); }};
+}
+// The context of the awaiting task; does not suspend. For those who write awaitables.
+inline auto line() noexcept {
+    return detail::ask_context{[](context& self) noexcept -> context& { return self; }};
+}
+// Lets everything that is ready run first. Resumes on the same executor. Not a cancellation point.
+inline auto yield() noexcept { return detail::yielder{}; }
+
+}  // namespace this_task
+
+// Waits for a time or until a point of the executor's clock. Resumes on the same executor; throws cancelled when stopped.
+// A time of zero or less does not wait.
+inline auto sleep_for(duration time) noexcept { return detail::sleep_operation(time); }
+inline auto sleep_until(time_point until) noexcept { return detail::sleep_operation(until); }
+
+}  // namespace leat

@@ -1,0 +1,26 @@
+// work_item: the one thing an executor runs. Contexts of tasks are work items, and so are the few callbacks of the library
+// itself; an item is linked into queues through its own `next`, so that posting never allocates and cannot fail.
+//
+// Invariant: an item is in at most one queue at a time; its owner posts it again only after it has begun to run.
+#pragma once
+
+namespace leat {
+
+enum class priority : unsigned char { normal, high };
+
+struct work_item {
+    using function = void (*)(work_item&) noexcept;
+
+    explicit work_item(function body) noexcept : run(body) {}
+    work_item(const work_item&) = delete;
+    work_item& operator=(const work_item&) = delete;
+
+    function run;  // may end the life of the item
+    work_item* next = nullptr;  // belongs to the queue that holds the item
+    priority urgency = priority::normal;
+
+protected:
+    ~work_item() = default;
+};
+
+}  // namespace leat
