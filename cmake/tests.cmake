@@ -54,6 +54,17 @@ if(EXISTS ${PROJECT_SOURCE_DIR}/tests/support/explore/env.hpp)
     leat_tests(explore leat_core_explore)
 endif()
 
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+add_test(NAME tools.layers COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_layers.py)
+add_test(NAME tools.layers_self_test COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_layers.py --self-test)
+
+# Installs into a scratch folder, then configures, builds and runs tests/consumer against that.
+if(EXISTS ${PROJECT_SOURCE_DIR}/tests/consumer/CMakeLists.txt)
+    add_test(NAME consumer COMMAND bash ${PROJECT_SOURCE_DIR}/tests/consumer/run.sh ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER}
+                                   ${CMAKE_CXX_FLAGS})
+    set_tests_properties(consumer PROPERTIES TIMEOUT ${hang_guard_s})
+endif()
+
 # Tests of the command that are shell scripts: called with the path of leat.
 file(GLOB scripts CONFIGURE_DEPENDS tests/cli/*_test.sh)
 foreach(script IN LISTS scripts)
