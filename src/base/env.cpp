@@ -24,8 +24,7 @@ namespace {
 constexpr int spins_before_sleep = 60;
 
 long futex(const atomic<std::uint32_t>& word, int operation, std::uint32_t value, const timespec* timeout) noexcept {
-    return ::syscall(SYS_futex, &word, operation | FUTEX_PRIVATE_FLAG, value, timeout, nullptr,
-                     FUTEX_BITSET_MATCH_ANY);
+    return ::syscall(SYS_futex, &word, operation | FUTEX_PRIVATE_FLAG, value, timeout, nullptr, FUTEX_BITSET_MATCH_ANY);
 }
 
 }  // namespace
@@ -37,7 +36,8 @@ void futex_wait(const atomic<std::uint32_t>& word, std::uint32_t expected) noexc
 bool futex_wait_until(const atomic<std::uint32_t>& word, std::uint32_t expected, time_point deadline) noexcept {
     const auto since_boot = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline.time_since_epoch()).count();
     if (since_boot <= 0) return false;
-    const timespec until{static_cast<time_t>(since_boot / 1'000'000'000), static_cast<long>(since_boot % 1'000'000'000)};
+    const timespec until{static_cast<time_t>(since_boot / 1'000'000'000),
+                         static_cast<long>(since_boot % 1'000'000'000)};
     return futex(word, FUTEX_WAIT_BITSET, expected, &until) == 0 || errno != ETIMEDOUT;
 }
 

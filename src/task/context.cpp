@@ -41,8 +41,8 @@ bool context::claim(ticket which, wake reason) noexcept {
     std::uint64_t before = word_.load(env::acquire);
     for (;;) {
         if ((before & ~(bit_stop | bit_suspended)) != which.word) return false;
-        const std::uint64_t after =
-            (before & ~(mask_state | mask_reason)) | state_claimed | (static_cast<std::uint64_t>(reason) << shift_reason);
+        const std::uint64_t after = (before & ~(mask_state | mask_reason)) | state_claimed |
+                                    (static_cast<std::uint64_t>(reason) << shift_reason);
         // acq_rel: sees the line's resume point (release in begin), and lets later losers see the claim.
         if (word_.compare_exchange_weak(before, after, env::acq_rel, env::acquire)) return true;
     }
@@ -52,7 +52,8 @@ void context::resume() noexcept {
     std::uint64_t before = word_.load(env::acquire);
     while ((before & bit_suspended) == 0) {
         // release pairs with commit_wait(): the line sees what was handed over.
-        if (word_.compare_exchange_weak(before, (before & ~mask_state) | state_handed, env::acq_rel, env::acquire)) return;
+        if (word_.compare_exchange_weak(before, (before & ~mask_state) | state_handed, env::acq_rel, env::acquire))
+            return;
     }
     exec_.post(*this);
 }

@@ -32,17 +32,18 @@ void detail::spawned_base::at_end(arm_base& self) noexcept {
 scope::scope(std::source_location where) : scope(line_or_bug(where)) {}
 
 scope::~scope() {
-    if (joined_) return;
+    if (joined_.load(env::relaxed)) return;  // relaxed: tasks that spawn have arrived, or it is a bug anyway
     std::string names;
     stop_.for_each([&](stop_callback& each) {
         names += names.empty() ? ": " : ", ";
         names += context::of(each).name();
     });
-    bug("a scope was destroyed before it was joined, with " + std::to_string(pending()) + " of its tasks running" + names);
+    bug("a scope was destroyed before it was joined, with " + std::to_string(pending()) + " of its tasks running" +
+        names);
 }
 
 void scope::add(std::unique_ptr<detail::spawned_base> task) noexcept {
-    joined_ = false;
+    joined_.store(false, env::relaxed);  // relaxed: read by the owner, after the arrivals
     ends_.add();
     task->attach(stop_);
     task.release()->post();
@@ -59,7 +60,7 @@ void scope::fail(std::exception_ptr error) noexcept {
 
 std::exception_ptr scope::finish(const context& line, bool throws) {
     ends_.reset();
-    joined_ = true;
+    joined_.store(true, env::relaxed);
     std::exception_ptr error = std::exchange(first_error_, nullptr);
     if (!throws) return error;
     if (error) std::rethrow_exception(error);

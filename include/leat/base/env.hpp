@@ -56,7 +56,8 @@ private:
 // Sleeps while `word` holds `expected`; returns at once when it does not. Spurious returns are possible. With a deadline,
 // returns false when it has passed.
 void futex_wait(const atomic<std::uint32_t>& word, std::uint32_t expected) noexcept;
-[[nodiscard]] bool futex_wait_until(const atomic<std::uint32_t>& word, std::uint32_t expected, time_point deadline) noexcept;
+[[nodiscard]] bool futex_wait_until(const atomic<std::uint32_t>& word, std::uint32_t expected,
+                                    time_point deadline) noexcept;
 // Wakes at most `count` sleepers of `word`. `word` may already be gone: the address is only a name here, and a sleeper of
 // a later object at that address sees a spurious return.
 void futex_wake(const atomic<std::uint32_t>& word, int count) noexcept;

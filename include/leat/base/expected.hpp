@@ -37,7 +37,8 @@ public:
     using value_type = T;
     using error_type = E;
 
-    constexpr expected(T value) noexcept(std::is_nothrow_move_constructible_v<T>)  // NOLINT(google-explicit-constructor)
+    constexpr expected(T value) noexcept(
+        std::is_nothrow_move_constructible_v<T>)  // NOLINT(google-explicit-constructor)
         : has_value_(true) {
         std::construct_at(std::addressof(value_), std::move(value));
     }
@@ -130,7 +131,8 @@ public:
         : has_value_(false) {
         std::construct_at(std::addressof(error_), std::move(error).error());
     }
-    constexpr expected(expected&& other) noexcept(std::is_nothrow_move_constructible_v<E>) : has_value_(other.has_value_) {
+    constexpr expected(expected&& other) noexcept(std::is_nothrow_move_constructible_v<E>)
+        : has_value_(other.has_value_) {
         if (!has_value_) std::construct_at(std::addressof(error_), std::move(other.error_));
     }
     constexpr expected(const expected& other)

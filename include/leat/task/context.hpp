@@ -52,7 +52,9 @@ public:
     void rename(const char* name) noexcept { name_ = name; }
     context* parent() const noexcept { return parent_; }
     // What the line waits for, a literal; nullptr while it runs. Any thread, a snapshot.
-    const char* waits_for() const noexcept { return waits_for_.load(env::relaxed); }  // relaxed: a report, orders nothing
+    const char* waits_for() const noexcept {
+        return waits_for_.load(env::relaxed);
+    }  // relaxed: a report, orders nothing
 
     // --- Waiting, called by the line itself ---
 
@@ -98,8 +100,13 @@ public:
     // Posts the line to go on at `at`, behind what is ready now (last) or soon.
     void post_at(std::coroutine_handle<> at, bool last) noexcept;
 
-    // One unit of the cooperative budget: false when the line has had its share and should post itself last.
-    [[nodiscard]] bool spend() noexcept { return budget_-- > 0; }
+    // One unit of the cooperative budget, for an operation that completed at once: true when the line has had its share
+    // and has been posted to go on at `at`, behind the others. The last thing that await_suspend does.
+    [[nodiscard]] bool yields_at(std::coroutine_handle<> at) noexcept {
+        if (budget_-- > 0) return false;
+        post_at(at, true);
+        return true;
+    }
 
     // Counts resumptions nested on this stack where the compiler makes no tail call of them: false when it is time to go
     // through the run queue instead.
@@ -110,8 +117,8 @@ protected:
         : work_item(body), exec_(where), name_(name), upstream_(this) {}
 
 private:
-    static constexpr int share = 256;          // operations a line may complete without a suspension
-    static constexpr int nested_bound = 128;   // about 100 KB of stack in the widest build (-O0, ASan)
+    static constexpr int share = 256;         // operations a line may complete without a suspension
+    static constexpr int nested_bound = 128;  // about 100 KB of stack in the widest build (-O0, ASan)
 
     // word_: bits 0-1: 0 running, 1 waiting, 2 claimed, 3 claimed and handed over before the commit; bit 2: the wait cannot
     // be interrupted; bit 3: stop was requested; bits 4-5: how the wait ended (enum wake); bit 6: the coroutine is
@@ -126,9 +133,8 @@ private:
 
     struct upstream_link : stop_callback {
         explicit upstream_link(context* owner) noexcept
-            : stop_callback([](stop_callback& link) noexcept {
-                  static_cast<upstream_link&>(link).self->request_stop();
-              }),
+            : stop_callback(
+                  [](stop_callback& link) noexcept { static_cast<upstream_link&>(link).self->request_stop(); }),
               self(owner) {}
         context* self;
     };

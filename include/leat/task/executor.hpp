@@ -60,9 +60,8 @@ public:
         static constexpr char key = 0;
         attachment* found = find_attachment(&key);
         if (found == nullptr)
-            found = add_attachment(&key, [](executor& self) -> std::unique_ptr<attachment> {
-                return std::make_unique<A>(self);
-            });
+            found = add_attachment(
+                &key, [](executor& self) -> std::unique_ptr<attachment> { return std::make_unique<A>(self); });
         return static_cast<A&>(*found);
     }
 

@@ -43,9 +43,9 @@ template <class Body, class Function, class... Argument>
 class spawned final : public spawned_base {
 public:
     template <class F, class... A>
-    spawned(scope& owner, const char* name, F&& function, A&&... arguments)
+    spawned(scope& owner, const char* name, F&& fn, A&&... arguments)
         : spawned_base(owner, name),
-          function_(std::forward<F>(function)),
+          function_(std::forward<F>(fn)),
           arguments_(std::forward<A>(arguments)...),
           body_(std::apply(std::move(function_), std::move(arguments_))) {}
 
@@ -138,7 +138,7 @@ private:
     child_stop_source stop_;
     env::mutex lock_;
     std::exception_ptr first_error_;  // under lock_ until all have arrived
-    bool joined_ = true;              // no task was spawned since the last join
+    env::atomic<bool> joined_{true};  // true: no task was spawned since the last join
 };
 
 namespace detail {
@@ -146,8 +146,8 @@ namespace detail {
 template <class T>
 struct scope_body : arm<T> {
     scope_body(context& line, task<T> body) noexcept
-        : arm<T>(line, std::move(body),
-                 [](arm_base& self) noexcept { static_cast<scope_body&>(self).ends.arrive(); }) {}
+        : arm<T>(line, std::move(body), [](arm_base& self) noexcept { static_cast<scope_body&>(self).ends.arrive(); }) {
+    }
     countdown ends{1};
 };
 

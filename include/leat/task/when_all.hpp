@@ -29,8 +29,7 @@ public:
         task<T> body;
         init(context& line, arm_group& shared, task<T> work) : parent(line), group(shared), body(std::move(work)) {}
     };
-    explicit group_arm(init from) noexcept
-        : arm<T>(from.parent, std::move(from.body), &at_end), group_(from.group) {}
+    explicit group_arm(init from) noexcept : arm<T>(from.parent, std::move(from.body), &at_end), group_(from.group) {}
     void start() noexcept { arm<T>::start(group_.stop); }
 
 private:
@@ -85,7 +84,8 @@ task<std::tuple<detail::value_or_unit<T>...>> when_all(task<T>... tasks) {
     std::apply([&](auto&... end) { (failure.look_at(end), ...); }, ends);
     failure.rethrow();
     co_return std::apply(
-        [](auto&... end) { return std::tuple<detail::value_or_unit<T>...>(detail::take_value<T>(std::move(end))...); }, ends);
+        [](auto&... end) { return std::tuple<detail::value_or_unit<T>...>(detail::take_value<T>(std::move(end))...); },
+        ends);
 }
 
 // The same for any number of tasks of one type; values in the order of the tasks.

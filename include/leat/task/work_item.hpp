@@ -15,7 +15,7 @@ struct work_item {
     work_item(const work_item&) = delete;
     work_item& operator=(const work_item&) = delete;
 
-    function run;  // may end the life of the item
+    function run;               // may end the life of the item
     work_item* next = nullptr;  // belongs to the queue that holds the item
     priority urgency = priority::normal;
 

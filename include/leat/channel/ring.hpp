@@ -1,0 +1,74 @@
+// ring: a queue in one block that doubles as it fills; the buffer of channels. Not thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace leat {
+
+template <class T>
+class ring {
+    static_assert(std::is_nothrow_move_constructible_v<T>, "items of a ring move without throwing");
+
+public:
+    ring() = default;
+    ring(const ring&) = delete;
+    ring& operator=(const ring&) = delete;
+    ~ring() {
+        while (!empty()) (void)pop();
+        std::allocator<T>().deallocate(items_, room_);
+    }
+
+    [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+    void swap(ring& other) noexcept {
+        std::swap(items_, other.items_);
+        std::swap(room_, other.room_);
+        std::swap(first_, other.first_);
+        std::swap(size_, other.size_);
+    }
+
+    // Throws bad_alloc when it must grow and cannot; then nothing has changed.
+    void make_room() {
+        if (size_ == room_) grow();
+    }
+    // After make_room().
+    void push(T&& item) noexcept {
+        std::construct_at(items_ + ((first_ + size_) & (room_ - 1)), std::move(item));
+        ++size_;
+    }
+    // Not empty.
+    [[nodiscard]] T pop() noexcept {
+        T* const place = items_ + first_;
+        T item = std::move(*place);
+        std::destroy_at(place);
+        first_ = (first_ + 1) & (room_ - 1);
+        --size_;
+        return item;
+    }
+
+private:
+    void grow() {
+        const std::size_t wider = room_ == 0 ? 8 : room_ * 2;
+        T* const fresh = std::allocator<T>().allocate(wider);
+        for (std::size_t i = 0; i < size_; ++i) {
+            T* const place = items_ + ((first_ + i) & (room_ - 1));
+            std::construct_at(fresh + i, std::move(*place));
+            std::destroy_at(place);
+        }
+        std::allocator<T>().deallocate(items_, room_);
+        items_ = fresh;
+        room_ = wider;
+        first_ = 0;
+    }
+
+    T* items_ = nullptr;
+    std::size_t room_ = 0;  // a power of two, or 0
+    std::size_t first_ = 0;
+    std::size_t size_ = 0;
+};
+
+}  // namespace leat

@@ -1,0 +1,66 @@
+// waiter_queue: those who wait for one thing, in order of arrival. Every primitive that waits has one or more, guarded by
+// the primitive's own lock. A waiter is a line of execution: a coroutine, or a plain thread (see thread_line).
+//
+// Invariants:
+//  1. All functions are called with the primitive's lock held, and nodes are linked and unlinked nowhere else.
+//  2. claim_first() skips waiters whose wait has ended otherwise (stopped, timed out, another arm of a select): what is
+//     handed out is never lost on one who is leaving. Such a node is unlinked here or by its line,
+//     whichever comes first.
+//  3. The node's memory is its line's: after waiter::resume() it may be gone.
+#pragma once
+
+#include <leat/task/context.hpp>
+
+namespace leat {
+
+struct waiter {
+    // Makes this the waiter of the wait that `line` has just begun.
+    void wait_as(context& who) noexcept {
+        line = &who;
+        wait = who.current_ticket();
+    }
+    // For the claimer, after it has written what it hands over, and better after it has left its lock.
+    void resume() noexcept { line->resume(); }
+
+    context* line = nullptr;
+    context::ticket wait;
+    waiter* previous = nullptr;
+    waiter* next = nullptr;
+    bool linked = false;
+};
+
+class waiter_queue {
+public:
+    waiter_queue() = default;
+    waiter_queue(const waiter_queue&) = delete;
+    waiter_queue& operator=(const waiter_queue&) = delete;
+
+    [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+    [[nodiscard]] waiter* first() const noexcept { return first_; }
+    void push_back(waiter& last) noexcept;
+    // Harmless when it is not linked.
+    void remove(waiter& which) noexcept;
+    // Takes the first waiter whose wait can still be ended, and ends it as `ready`; null when there is none. The caller
+    // hands over and calls resume().
+    [[nodiscard]] waiter* claim_first() noexcept;
+
+private:
+    waiter* first_ = nullptr;
+    waiter* last_ = nullptr;
+};
+
+// Waiters that were claimed under a lock and are resumed after it is released.
+class resume_list {
+public:
+    void add(waiter& claimed) noexcept {
+        claimed.next = first_;
+        first_ = &claimed;
+    }
+    // In the order in which they were added.
+    void resume_all() noexcept;
+
+private:
+    waiter* first_ = nullptr;  // newest first
+};
+
+}  // namespace leat

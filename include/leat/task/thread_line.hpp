@@ -1,0 +1,27 @@
+// thread_line: a plain thread as a waiter. Blocking forms of operations make one on the stack, wait as a coroutine would,
+// and park the thread until they are resumed.
+#pragma once
+
+#include <leat/task/context.hpp>
+
+namespace leat {
+
+class thread_line final : private executor, public context {
+public:
+    // A bug on a thread that runs tasks: it would stop them all.
+    explicit thread_line(const char* name) noexcept;
+
+    // Sleeps until the line is resumed. Called once after a wait that did begin (the operation's await_suspend said true).
+    void park() noexcept;
+    // The same until `deadline`: then ends the wait `which` as timed_out, unless it has just been ended.
+    void park_until(time_point deadline, ticket which) noexcept;
+
+private:
+    void post(work_item& item) noexcept override;
+    void start(timer& timer) noexcept override;
+    void cancel(timer&) noexcept override {}
+
+    env::atomic<std::uint32_t> resumed_{0};  // 0: not yet; 1: go on
+};
+
+}  // namespace leat
