@@ -1,3 +1,4 @@
+// Ends descriptors in bulk, with the kernel's call for it or by reading /proc.
 #include "raw_calls.hpp"
 
 #include <linux/close_range.h>

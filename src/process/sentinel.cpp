@@ -1,3 +1,4 @@
+// One table, two processes: this one sets and clears bits, the sentinel reads them once this one is dead.
 #include "sentinel.hpp"
 
 #include <leat/base/env.hpp>
@@ -21,6 +22,11 @@ constexpr std::size_t most_pids = std::size_t{1} << 22;  // the kernel's PID_MAX
 constexpr std::size_t word_bits = 64;
 constexpr std::size_t word_count = most_pids / word_bits;
 constexpr std::size_t table_bytes = word_count * sizeof(std::uint64_t);  // touched where there are bits, and at the end
+
+// The bit of an id, as a mask for its word.
+constexpr std::uint64_t bit_of(pid_t group) noexcept {
+    return std::uint64_t{1} << (static_cast<std::size_t>(group) % word_bits);
+}
 
 // Reads without the atomic type: sanitizers instrument that one. Nobody else is left to race with, save a child that is
 // about to exec, and it is waited for.
@@ -79,11 +85,6 @@ start_slot& slot() noexcept {
 
 sentinel::word& sentinel::word_of(pid_t group) const noexcept {
     return groups_[static_cast<std::size_t>(group) % most_pids / word_bits];
-}
-
-// The bit of an id, as a mask for its word.
-static constexpr std::uint64_t bit_of(pid_t group) noexcept {
-    return std::uint64_t{1} << (static_cast<std::size_t>(group) % word_bits);
 }
 
 LEAT_UNINSTRUMENTED void sentinel::watch(pid_t group) noexcept { word_of(group).fetch_or(bit_of(group)); }

@@ -72,6 +72,19 @@ pid_t own_sentinel() { return (*leat::sentinel::of_this_process())->pid(); }
     if (role == "crashes") family_and_then([] { ::raise(SIGABRT); });
     if (role == "leaves") family_and_then([] { ::_exit(0); });
     if (role == "exits") family_and_then([] { std::exit(0); });
+    if (role == "forks") {
+        static_cast<void>(own_sentinel());
+        static const pid_t copy = ::fork();  // holds all that this program holds, the sentinel's pipe included
+        if (copy == 0) {
+            ::close(STDOUT_FILENO);
+            ::pause();
+        }
+        family_and_then([] {
+            std::printf("%d\n", copy);
+            std::fflush(stdout);
+            ::pause();
+        });
+    }
     if (role == "finishes") {
         start(leat::spawn_options({"true"})).wait();
         std::printf("%d\n", own_sentinel());
@@ -134,6 +147,18 @@ TEST(sentinel, children_die_with_a_program_that_crashes_or_leaves_without_clean_
         EXPECT_FALSE(gone.process.wait().text().empty());
         EXPECT_TRUE(eventually([&] { return none_runs(family); })) << role;
     }
+}
+
+TEST(sentinel, a_fork_that_outlives_the_program_does_not_protect_the_children) {
+    victim killed("forks");
+    const auto family = killed.family();
+    ASSERT_EQ(family.size(), 5u);
+    const pid_t copy = std::stoi(killed.out.read_line());
+    ::kill(killed.process.pid(), SIGKILL);
+    EXPECT_TRUE(eventually([&] { return none_runs(family); }));
+    EXPECT_TRUE(runs(copy)) << "the test asked nothing otherwise";
+    ::kill(copy, SIGKILL);
+    killed.process.wait();
 }
 
 TEST(sentinel, children_still_there_at_a_normal_exit_die_and_the_sentinel_is_reaped) {

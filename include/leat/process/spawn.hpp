@@ -6,7 +6,8 @@
 //     opened without close-on-exec.
 //  2. An empty signal mask and default signal actions, SIGPIPE included.
 //  3. A process group of its own. It cannot read from the terminal: a background group that tries is stopped.
-//  4. An end: the group is killed when this process dies, even by SIGKILL (see src/process/sentinel.hpp).
+//  4. An end: the group is killed when this process ends with the child not waited for, by exit or even by SIGKILL. A
+//     small process of ours, made at the first spawn, sees to that (src/process/sentinel.hpp).
 // Linux 5.4 or newer.
 #pragma once
 
