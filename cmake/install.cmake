@@ -1,5 +1,4 @@
 # What `cmake --install` puts down, and what find_package(leat COMPONENTS ...) then finds.
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/leat)
 

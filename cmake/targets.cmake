@@ -15,6 +15,7 @@ set(leat_asio_definitions BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_FENCED_BLO
 
 set(leat_layers)
 
+include(GNUInstallDirs)
 include(cmake/packages.cmake)
 
 # leat_layer(NAME [DEPENDS layer...] [PACKAGES imported-target...]): the library leat_NAME from src/NAME.

@@ -5,15 +5,14 @@ include(GoogleTest)
 # Every test ends by itself; this only turns a hang into a failure.
 set(hang_guard_s 300)
 
-# Benchmarks and examples see what a user sees, tests may look into src/ as well.
+# Helpers for all tests. They may call any layer: a test program links its own layer behind them.
 file(GLOB_RECURSE support CONFIGURE_DEPENDS tests/support/*.cpp)
 list(FILTER support EXCLUDE REGEX "/tests/support/explore/")
 if(support)
     add_library(leat_test_support STATIC ${support})
-    target_link_libraries(leat_test_support PUBLIC leat_flow PRIVATE leat_options)
+    target_link_libraries(leat_test_support PUBLIC leat_base PRIVATE leat_options)
 else()
     add_library(leat_test_support INTERFACE)
-    target_link_libraries(leat_test_support INTERFACE leat_flow)
 endif()
 
 # leat_tests(FOLDER library...): all of tests/FOLDER as one program.
@@ -23,8 +22,8 @@ function(leat_tests folder)
         set(program leat_${folder}_tests)
         add_executable(${program} ${sources})
         target_include_directories(${program} PRIVATE tests/support src)
-        target_compile_definitions(${program} PRIVATE ${leat_asio_definitions} LEAT_COMMAND="$<TARGET_FILE_DIR:${program}>/leat"
-                                                      LEAT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+        target_compile_definitions(${program} PRIVATE ${leat_asio_definitions} LEAT_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                                                      LEAT_COMMAND="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/leat")
         target_link_libraries(${program} PRIVATE leat_options ${ARGN} GTest::gmock GTest::gtest_main)
         gtest_discover_tests(${program} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT ${hang_guard_s})
     endif()
@@ -33,8 +32,8 @@ endfunction()
 foreach(layer IN LISTS leat_layers)
     leat_tests(${layer} leat_test_support leat_${layer})
 endforeach()
-leat_tests(conformance leat_test_support)
-leat_tests(cli leat_test_support)
+leat_tests(conformance leat_test_support leat_flow)
+leat_tests(cli leat_test_support leat_flow)
 if(TARGET leat_cli_tests AND TARGET leat)
     add_dependencies(leat_cli_tests leat)
 endif()
@@ -55,21 +54,21 @@ if(EXISTS ${PROJECT_SOURCE_DIR}/tests/support/explore/env.hpp)
 endif()
 
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
-add_test(NAME tools.layers COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_layers.py)
-add_test(NAME tools.layers_self_test COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_layers.py --self-test)
+set(check_layers Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_layers.py)
+add_test(NAME tools.layers COMMAND ${check_layers})
+add_test(NAME tools.layers_self_test COMMAND ${check_layers} --self-test)
 
 # Installs into a scratch folder, then configures, builds and runs tests/consumer against that.
 if(EXISTS ${PROJECT_SOURCE_DIR}/tests/consumer/CMakeLists.txt)
-    add_test(NAME consumer COMMAND bash ${PROJECT_SOURCE_DIR}/tests/consumer/run.sh ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER}
-                                   ${CMAKE_CXX_FLAGS})
-    set_tests_properties(consumer PROPERTIES TIMEOUT ${hang_guard_s})
+    add_test(NAME consumer COMMAND bash ${PROJECT_SOURCE_DIR}/tests/consumer/run.sh
+                                   ${PROJECT_BINARY_DIR} ${CMAKE_CXX_COMPILER} ${CMAKE_CXX_FLAGS})
 endif()
 
 # Tests of the command that are shell scripts: called with the path of leat.
 file(GLOB scripts CONFIGURE_DEPENDS tests/cli/*_test.sh)
 foreach(script IN LISTS scripts)
     get_filename_component(name ${script} NAME_WE)
-    add_test(NAME cli.${name} COMMAND bash ${script} $<TARGET_FILE:leat>)
+    add_test(NAME cli.${name} COMMAND bash ${script} ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/leat)
 endforeach()
 
 # examples/NAME/NAME.cpp prints examples/NAME/expected.txt.
@@ -86,12 +85,17 @@ foreach(source IN LISTS examples)
 endforeach()
 
 # bench/LAYER/NAME_bench.cpp: a tiny run of each is a test, so that it cannot rot.
+find_package(TBB REQUIRED)
 file(GLOB benches CONFIGURE_DEPENDS bench/*/*_bench.cpp)
 foreach(source IN LISTS benches)
     get_filename_component(name ${source} NAME_WE)
     string(REGEX REPLACE "_bench$" "" name ${name})
     add_executable(bench_${name} ${source})
     target_include_directories(bench_${name} PRIVATE bench)
-    target_link_libraries(bench_${name} PRIVATE leat_options leat_flow)
+    target_compile_definitions(bench_${name} PRIVATE ${leat_asio_definitions})
+    target_link_libraries(bench_${name} PRIVATE leat_options leat_flow TBB::tbb)
     add_test(NAME bench.${name} COMMAND bench_${name} --tiny)
 endforeach()
+
+get_property(tests DIRECTORY PROPERTY TESTS)
+set_tests_properties(${tests} PROPERTIES TIMEOUT ${hang_guard_s})
