@@ -14,6 +14,8 @@ executor::~executor() {
     if (attachments_ != nullptr) bug("an executor ended without dropping its attachments");
 }
 
+void executor::use(poller&) noexcept { bug("this executor has no I/O: use a thread_pool or an event_loop"); }
+
 attachment* executor::find_attachment(const void* key) noexcept {
     env::lock_guard held(lock_);
     for (entry* each = attachments_; each != nullptr; each = each->next)

@@ -33,6 +33,19 @@ public:
     virtual void stop() noexcept {}
 };
 
+// A source of events from outside, in which an idle thread of an executor parks. Brought by the io layer.
+class poller {
+public:
+    virtual ~poller() = default;
+    // Waits for events until `deadline` (time_point::max(): for ever) or interrupt(), and posts what they wake. One thread
+    // at a time.
+    virtual void wait(time_point deadline) noexcept = 0;
+    // The same without waiting. True when something was posted.
+    virtual bool poll() noexcept = 0;
+    // Makes a wait that is under way, or else the next one, return soon. Any thread.
+    virtual void interrupt() noexcept = 0;
+};
+
 class executor {
 public:
     executor(const executor&) = delete;
@@ -53,6 +66,10 @@ public:
     // Afterwards the timer does not fire and is not firing. Any thread, but not from inside `fire`. Harmless when the
     // timer was never set or has fired.
     virtual void cancel(timer& timer) noexcept = 0;
+
+    // Lets idle threads park in `events` from now on; it lives as long as the executor's attachments. Once. Executors that
+    // have no I/O end the program with a message.
+    virtual void use(poller& events) noexcept;
 
     // The attachment of type A, made with A(executor&) at the first call. Any thread.
     template <class A>

@@ -1,0 +1,39 @@
+// event_loop: a runtime on one thread, the one that calls run(). Deterministic in what it runs: first posted, first run.
+// It can be driven by a foreign loop too: call poll() when something may be ready, and again by next_deadline().
+#pragma once
+
+#include <leat/runtime/inbox.hpp>
+#include <leat/runtime/parker.hpp>
+#include <leat/runtime/runtime.hpp>
+#include <leat/runtime/timer_queue.hpp>
+
+namespace leat {
+
+class event_loop final : public runtime {
+public:
+    event_loop() = default;
+    ~event_loop() override;
+
+    // Any thread.
+    void post(work_item& item) noexcept override;
+    void start(timer& timer) noexcept override;
+    void cancel(timer& timer) noexcept override { timers_.cancel(timer); }
+    void use(poller& events) noexcept override { events_.store(&events, env::release); }
+
+    // Runs what is ready now, without waiting. True when it ran something. Only by the thread that drives the loop.
+    bool poll() noexcept;
+    // When poll() has something to do again if nothing is posted; time_point::max() when never.
+    [[nodiscard]] time_point next_deadline() const noexcept { return timers_.next(); }
+
+private:
+    void run_until(done_flag& done) override;
+    void signal(done_flag& done) noexcept override;
+    bool step() noexcept;
+
+    inbox ready_;
+    timer_queue timers_;
+    parker sleep_;
+    env::atomic<poller*> events_{nullptr};  // null until the io layer brings one
+};
+
+}  // namespace leat

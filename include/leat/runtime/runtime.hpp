@@ -1,0 +1,59 @@
+// runtime: an executor that can run a task to its end. thread_pool and event_loop are the two; leat::run makes one.
+#pragma once
+
+#include <leat/task/arm.hpp>
+
+namespace leat {
+
+struct run_options {
+    unsigned threads = 0;         // 0: the effective CPUs of the machine; 1: an event_loop on the calling thread
+    stop_source* stop = nullptr;  // asking it to stop asks the root task
+    const char* name = "main";    // of the root task, a literal
+    run_options() = default;
+    explicit run_options(unsigned count) : threads(count) {}
+};
+
+class runtime : public executor {
+public:
+    virtual ~runtime() = default;
+
+    // Runs `body` to its end on this runtime while the calling thread waits (thread_pool) or does the work (event_loop).
+    // Gives its value, or throws its error or cancelled. Not from inside a task (a bug).
+    template <class T>
+    T run(task<T> body, stop_source* stop = nullptr, const char* name = "main") {
+        root<T> line(*this, name, std::move(body));
+        if (stop != nullptr) line.attach(*stop);
+        line.post();
+        run_until(line.done);
+        return line.take().get();
+    }
+
+protected:
+    // Set once by the root's end; 0: runs; 1: ended.
+    using done_flag = env::atomic<std::uint32_t>;
+    virtual void run_until(done_flag& done) = 0;
+    // The root has ended: makes run_until() return. The flag may be gone once it is set.
+    virtual void signal(done_flag& done) noexcept = 0;
+
+private:
+    template <class T>
+    struct root : arm_base {
+        root(runtime& where, const char* name, task<T> work) noexcept
+            : arm_base(where, name, &at_end), owner(where), body(std::move(work)) {}
+        void post() { post_at(body.start_on(*this, end()), false); }
+        outcome<T> take() {
+            outcome<T> result = body.take_outcome();
+            body.reset();
+            return result;
+        }
+        static void at_end(arm_base& self) noexcept {
+            auto& mine = static_cast<root&>(self);
+            mine.owner.signal(mine.done);
+        }
+        runtime& owner;
+        task<T> body;
+        done_flag done{0};
+    };
+};
+
+}  // namespace leat

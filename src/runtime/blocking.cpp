@@ -1,0 +1,116 @@
+#include <leat/runtime/blocking.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include <leat/base/bug.hpp>
+#include <leat/runtime/inbox.hpp>
+
+namespace leat {
+
+namespace {
+constexpr auto idle_time = std::chrono::seconds(5);
+}
+
+struct blocking_pool::state {
+    struct member {
+        explicit member(state& owner) noexcept : pool(owner) {}
+        state& pool;
+        env::thread thread;
+        work_item* next = nullptr;            // what to run when it is woken; null: end
+        env::atomic<std::uint32_t> woken{0};  // 0: sleeps, or runs; 1: was given `next`
+    };
+
+    void work(member& self) noexcept;
+    // What `self` is to run; null when it is to end. Sleeps.
+    work_item* wait(member& self) noexcept;
+    void wake(member& idler, work_item* item) noexcept {
+        idler.next = item;
+        idler.woken.store(1, env::release);  // pairs with wait()
+        env::futex_wake(idler.woken, 1);
+    }
+    void start_one(work_item& first) noexcept;
+
+    env::mutex lock;  // guards all below
+    inbox queue;      // only while all threads the limit allows are busy
+    std::vector<member*> idle;
+    std::vector<member*> ended;  // to be joined, and used again
+    std::vector<std::unique_ptr<member>> members;
+    bool ending = false;
+};
+
+blocking_pool::blocking_pool(executor&) : state_(std::make_unique<state>()) {
+    state_->members.reserve(limit);
+    state_->idle.reserve(limit);
+    state_->ended.reserve(limit);
+}
+
+blocking_pool::~blocking_pool() = default;
+
+void blocking_pool::stop() noexcept {
+    {
+        env::lock_guard held(state_->lock);
+        state_->ending = true;
+        for (state::member* const each : std::exchange(state_->idle, {})) state_->wake(*each, nullptr);
+    }
+    for (auto& each : state_->members)
+        if (each->thread.joinable()) each->thread.join();
+}
+
+void blocking_pool::post(work_item& item) noexcept {
+    state& pool = *state_;
+    env::lock_guard held(pool.lock);
+    if (!pool.idle.empty()) {
+        state::member& idler = *pool.idle.back();
+        pool.idle.pop_back();
+        pool.wake(idler, &item);
+    } else if (pool.members.size() - pool.ended.size() < limit) {
+        pool.start_one(item);
+    } else {
+        pool.queue.push(item);
+    }
+}
+
+void blocking_pool::state::start_one(work_item& first) noexcept {
+    if (ended.empty()) {
+        members.push_back(std::make_unique<member>(*this));
+        ended.push_back(members.back().get());
+    }
+    member& fresh = *ended.back();
+    if (fresh.thread.joinable()) fresh.thread.join();  // it has let go of the lock: this takes a moment at most
+    fresh.next = &first;
+    const auto body = [](void* raw) { static_cast<member*>(raw)->pool.work(*static_cast<member*>(raw)); };
+    if (fresh.thread.start("leat-blocking", body, &fresh)) {
+        ended.pop_back();
+    } else if (members.size() > ended.size()) {
+        queue.push(first);  // the threads there are will come to it
+    } else {
+        bug("the system refuses the first thread for blocking calls");
+    }
+}
+
+void blocking_pool::state::work(member& self) noexcept {
+    for (work_item* item = self.next; item != nullptr; item = wait(self)) item->run(*item);
+}
+
+work_item* blocking_pool::state::wait(member& self) noexcept {
+    {
+        env::lock_guard held(lock);
+        if (work_item* const item = queue.pop()) return item;
+        if (ending) return nullptr;
+        self.woken.store(0, env::relaxed);  // relaxed: the lock orders it
+        idle.push_back(&self);
+    }
+    const time_point until = env::now() + idle_time;
+    bool in_time = true;
+    while (in_time && self.woken.load(env::acquire) == 0) in_time = env::futex_wait_until(self.woken, 0, until);
+    env::lock_guard held(lock);
+    if (self.woken.load(env::acquire) == 1 && (self.next != nullptr || ending)) return self.next;
+    idle.erase(std::find(idle.begin(), idle.end(), &self));
+    ended.push_back(&self);
+    return nullptr;
+}
+
+}  // namespace leat

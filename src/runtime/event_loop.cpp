@@ -1,0 +1,61 @@
+#include <leat/runtime/event_loop.hpp>
+
+#include <leat/base/bug.hpp>
+
+namespace leat {
+
+namespace {
+constexpr int steps_between_polls = 64;  // a busy loop looks at events and timers this often
+}
+
+event_loop::~event_loop() { drop_attachments(); }
+
+void event_loop::post(work_item& item) noexcept {
+    ready_.push(item);
+    if (env::this_thread(env::slot::worker) != this) sleep_.unpark();
+}
+
+void event_loop::start(timer& timer) noexcept {
+    if (timers_.start(timer) && env::this_thread(env::slot::worker) != this) sleep_.unpark();
+}
+
+bool event_loop::step() noexcept {
+    work_item* const item = ready_.pop();
+    if (item == nullptr) return false;
+    item->run(*item);
+    return true;
+}
+
+bool event_loop::poll() noexcept {
+    void*& worker = env::this_thread(env::slot::worker);
+    void* const before = std::exchange(worker, this);
+    bool any = timers_.fire(env::now());
+    if (poller* const events = events_.load(env::acquire)) any |= events->poll();
+    for (int i = 0; i < steps_between_polls && step(); ++i) any = true;
+    worker = before;
+    return any;
+}
+
+void event_loop::run_until(done_flag& done) {
+    void*& worker = env::this_thread(env::slot::worker);
+    if (worker != nullptr) bug("leat::run was called inside a task: await the task instead");
+    worker = this;
+    while (done.load(env::acquire) == 0) {  // pairs with signal()
+        timers_.fire(env::now());
+        poller* const events = events_.load(env::acquire);  // pairs with use()
+        if (events != nullptr) events->poll();
+        int steps = 0;
+        while (steps < steps_between_polls && done.load(env::acquire) == 0 && step()) ++steps;
+        if (steps == steps_between_polls || done.load(env::acquire) != 0 || !ready_.empty()) continue;
+        if (events != nullptr) sleep_.park_in(*events, timers_.next());
+        else sleep_.park(timers_.next());
+    }
+    worker = nullptr;
+}
+
+void event_loop::signal(done_flag& done) noexcept {
+    done.store(1, env::release);  // pairs with run_until()
+    if (env::this_thread(env::slot::worker) != this) sleep_.unpark();
+}
+
+}  // namespace leat

@@ -1,0 +1,106 @@
+#include <leat/runtime/main.hpp>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <leat/base/log.hpp>
+#include <leat/task/cancelled.hpp>
+
+namespace leat::detail {
+
+namespace {
+
+// What the handler may touch; only one main_frame lives at a time.
+env::atomic<int> received_signal{0};  // 0: none; else the first that came
+int bell = -1;                        // an eventfd: a signal, or the end of main, rings it
+
+void print_line(std::string_view text) noexcept {
+    fmt::memory_buffer line;
+    fmt::format_to(std::back_inserter(line), "{}\n", text);
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+}
+
+void print_log(void*, log_level level, std::string_view message) noexcept {
+    if (level >= log_level::warning) print_line(message);
+}
+
+void ring() noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(bell, &one, sizeof one);
+}
+
+void on_signal(int number) noexcept {
+    const int saved = errno;
+    int none = 0;
+    if (!received_signal.compare_exchange_strong(none, number)) ::_exit(128 + number);
+    ring();
+    errno = saved;
+}
+
+}  // namespace
+
+struct main_frame::state {
+    stop_source stop;
+    env::thread watcher;
+    struct sigaction before_int{};
+    struct sigaction before_term{};
+
+    static void watch(void* raw) {
+        auto& self = *static_cast<state*>(raw);
+        std::uint64_t rings = 0;
+        while (::read(bell, &rings, sizeof rings) < 0 && errno == EINTR) {
+        }
+        if (received_signal.load() != 0) self.stop.request_stop();
+    }
+};
+
+main_frame::main_frame() : state_(std::make_unique<state>()) {
+    set_log_hook(&print_log, nullptr);
+    bell = ::eventfd(0, EFD_CLOEXEC);
+    if (bell < 0 || !state_->watcher.start("leat-signals", &state::watch, state_.get())) {
+        log(log_level::warning, "leat: signals cannot be watched: Ctrl-C ends the program at once");
+        return;
+    }
+    struct sigaction action{};
+    action.sa_handler = &on_signal;
+    action.sa_flags = SA_RESTART;
+    ::sigaction(SIGINT, &action, &state_->before_int);
+    ::sigaction(SIGTERM, &action, &state_->before_term);
+}
+
+main_frame::~main_frame() {
+    if (state_->watcher.joinable()) {
+        ::sigaction(SIGINT, &state_->before_int, nullptr);
+        ::sigaction(SIGTERM, &state_->before_term, nullptr);
+        ring();
+        state_->watcher.join();
+    }
+    ::close(bell);
+    set_log_hook(nullptr, nullptr);
+}
+
+stop_source& main_frame::stop() noexcept { return state_->stop; }
+
+int main_frame::ended(int code) noexcept {
+    const int signal = received_signal.load();
+    return signal != 0 ? 128 + signal : code;
+}
+
+int main_frame::failed() noexcept {
+    try {
+        throw;
+    } catch (const cancelled&) {
+        return ended(1);
+    } catch (const std::exception& error) {
+        print_line(fmt::format("error: {}", error.what()));
+    } catch (...) {
+        print_line("error: an exception that is no std::exception");
+    }
+    return 1;
+}
+
+}  // namespace leat::detail

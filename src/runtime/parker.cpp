@@ -1,0 +1,41 @@
+#include <leat/runtime/parker.hpp>
+
+namespace leat {
+
+// All orders here are acq_rel or the half of it: the sleeper sees what was written before the unpark that woke it.
+
+void parker::park(time_point deadline) noexcept {
+    std::uint32_t expected = awake;
+    if (!state_.compare_exchange_strong(expected, on_futex, env::acq_rel, env::acquire)) {
+        state_.store(awake, env::relaxed);  // notified: consume it; relaxed, the acquire was the failed exchange
+        return;
+    }
+    while (state_.load(env::acquire) == on_futex) {
+        if (deadline == time_point::max()) env::futex_wait(state_, on_futex);
+        else if (!env::futex_wait_until(state_, on_futex, deadline)) break;
+    }
+    state_.exchange(awake, env::acq_rel);
+}
+
+void parker::park_in(poller& events, time_point deadline) noexcept {
+    events_ = &events;
+    std::uint32_t expected = awake;
+    // release: unpark() that sees in_poller sees events_.
+    if (state_.compare_exchange_strong(expected, in_poller, env::acq_rel, env::acquire)) events.wait(deadline);
+    state_.exchange(awake, env::acq_rel);
+}
+
+void parker::unpark() noexcept {
+    switch (state_.exchange(notified, env::acq_rel)) {
+        case on_futex:
+            env::futex_wake(state_, 1);
+            break;
+        case in_poller:
+            events_->interrupt();
+            break;
+        default:
+            break;
+    }
+}
+
+}  // namespace leat

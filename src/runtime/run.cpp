@@ -1,0 +1,13 @@
+#include <leat/runtime/run.hpp>
+
+#include <leat/runtime/event_loop.hpp>
+#include <leat/runtime/thread_pool.hpp>
+
+namespace leat {
+
+std::unique_ptr<runtime> make_runtime(const run_options& options) {
+    if (options.threads == 1) return std::make_unique<event_loop>();
+    return std::make_unique<thread_pool>(options.threads);
+}
+
+}  // namespace leat

@@ -1,0 +1,261 @@
+#include <leat/runtime/thread_pool.hpp>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+
+#include <leat/base/bug.hpp>
+#include <leat/base/machine.hpp>
+#include <leat/runtime/local_queue.hpp>
+#include <leat/runtime/parker.hpp>
+
+namespace leat {
+
+namespace {
+
+constexpr std::uint64_t one_asleep = 1, one_searching = std::uint64_t{1} << 32U;
+constexpr std::uint64_t asleep(std::uint64_t idle) { return idle & 0xffffffffU; }
+constexpr std::uint64_t searching(std::uint64_t idle) { return idle >> 32U; }
+
+constexpr unsigned lifo_in_a_row = 16;  // then the queue has its turn, so that two tasks cannot starve the rest
+constexpr unsigned looks_outside = 61;  // every so many items a worker looks at the inbox, timers and events
+constexpr int search_rounds = 4;
+
+}  // namespace
+
+struct thread_pool::worker {
+    explicit worker(thread_pool& owner) noexcept : pool(owner) {}
+    thread_pool& pool;
+    env::thread thread;
+    local_queue queue;
+    env::atomic<work_item*> lifo{nullptr};  // what was posted last by this worker; thieves may take it
+    parker sleep;
+    unsigned turn = 0;
+    unsigned lifo_run = 0;
+    bool is_searching = false;  // counted in idle_'s high half; written by a waker before it unparks
+    std::uint32_t random = 1;
+};
+
+thread_pool::thread_pool(unsigned threads) {
+    if (threads > max_threads)
+        throw std::invalid_argument("a thread pool of " + std::to_string(threads) + " threads was asked for: at most " +
+                                    std::to_string(max_threads));
+    const unsigned count = threads != 0 ? threads : effective_machine().worker_count;
+    workers_.reserve(count);
+    sleepers_.reserve(count);
+    for (unsigned i = 0; i < count; ++i) {
+        workers_.push_back(std::make_unique<worker>(*this));
+        workers_.back()->random = i * 2654435761U + 1;
+    }
+    for (unsigned i = 0; i < count; ++i) {
+        const std::string name = "leat-" + std::to_string(i);
+        const auto body = [](void* self) { static_cast<worker*>(self)->pool.work(*static_cast<worker*>(self)); };
+        if (workers_[i]->thread.start(name.c_str(), body, workers_[i].get())) continue;
+        end_workers();
+        throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
+                                "starting worker thread " + std::to_string(i + 1) + " of " + std::to_string(count));
+    }
+}
+
+thread_pool::~thread_pool() {
+    end_workers();
+    drop_attachments();
+}
+
+void thread_pool::end_workers() noexcept {
+    ending_.store(true, env::seq_cst);
+    for (auto& each : workers_) each->sleep.unpark();
+    for (auto& each : workers_)
+        if (each->thread.joinable()) each->thread.join();
+}
+
+thread_pool::worker* thread_pool::here() const noexcept {
+    auto* const self = static_cast<worker*>(env::this_thread(env::slot::worker));
+    return self != nullptr && &self->pool == this ? self : nullptr;
+}
+
+void thread_pool::post(work_item& item) noexcept {
+    worker* const self = here();
+    if (self == nullptr || item.urgency == priority::high) {
+        inbox_.push(item);
+    } else if (work_item* const former = self->lifo.exchange(&item, env::seq_cst)) {
+        if (!self->queue.push(*former)) inbox_.push(*former);
+    }
+    notify();
+}
+
+void thread_pool::post_last(work_item& item) noexcept {
+    worker* const self = here();
+    if (self == nullptr || !self->queue.push(item)) inbox_.push(item);
+    notify();
+}
+
+void thread_pool::notify() noexcept {
+    // Invariant 1: the push before this call was sequentially consistent.
+    std::uint64_t idle = idle_.load(env::seq_cst);
+    if (asleep(idle) == 0 || searching(idle) != 0) return;
+    worker* woken = nullptr;
+    {
+        env::lock_guard held(sleepers_lock_);
+        if (sleepers_.empty()) return;
+        idle = idle_.load(env::seq_cst);
+        if (searching(idle) != 0) return;
+        woken = sleepers_.back();
+        sleepers_.pop_back();
+        woken->is_searching = true;
+        idle_.fetch_add(one_searching - one_asleep, env::seq_cst);
+    }
+    woken->sleep.unpark();
+}
+
+void thread_pool::start(timer& timer) noexcept {
+    if (timers_.start(timer)) wake_driver();
+}
+
+void thread_pool::use(poller& events) noexcept {
+    events_.store(&events, env::seq_cst);
+    wake_driver();
+}
+
+// Whoever waits for events does so until a deadline, or without the poller, that is out of date: let it look again. When
+// nobody waits there is nothing to do, since a worker looks at both before it sleeps.
+void thread_pool::wake_driver() noexcept {
+    if (worker* const driver = driver_.load(env::seq_cst)) driver->sleep.unpark();
+}
+
+bool thread_pool::anything_ready() const noexcept {
+    if (!inbox_.empty()) return true;
+    return std::any_of(workers_.begin(), workers_.end(), [](const auto& each) {
+        return !each->queue.empty() || each->lifo.load(env::seq_cst) != nullptr;
+    });
+}
+
+bool thread_pool::poll_events() noexcept {
+    bool any = timers_.fire(env::now());
+    poller* const events = events_.load(env::acquire);
+    if (events == nullptr || !events_lock_.try_lock()) return any;
+    any |= events->poll();
+    events_lock_.unlock();
+    return any;
+}
+
+work_item* thread_pool::next_item(worker& self) noexcept {
+    if (++self.turn % looks_outside == 0) {
+        poll_events();
+        if (work_item* const item = inbox_.pop()) return item;
+    }
+    if (self.lifo_run < lifo_in_a_row) {
+        // relaxed load: thieves only empty it, and the exchange decides.
+        if (self.lifo.load(env::relaxed) != nullptr) {
+            if (work_item* const item = self.lifo.exchange(nullptr, env::acq_rel)) {
+                ++self.lifo_run;
+                return item;
+            }
+        }
+    }
+    self.lifo_run = 0;
+    if (work_item* const item = self.queue.pop()) return item;
+    if (work_item* const item = self.lifo.exchange(nullptr, env::acq_rel)) return item;
+    return inbox_.pop();
+}
+
+work_item* thread_pool::steal(worker& self, bool also_lifo) noexcept {
+    self.random = self.random * 1664525U + 1013904223U;
+    const std::size_t count = workers_.size();
+    const std::size_t first = self.random % count;
+    for (std::size_t i = 0; i < count; ++i) {
+        worker& victim = *workers_[(first + i) % count];
+        if (&victim == &self) continue;
+        if (work_item* const item = self.queue.steal_from(victim.queue)) return item;
+        // The slot last: its owner usually runs it in a moment, where it is still warm.
+        if (also_lifo && victim.lifo.load(env::relaxed) != nullptr)
+            if (work_item* const item = victim.lifo.exchange(nullptr, env::acq_rel)) return item;
+    }
+    return nullptr;
+}
+
+work_item* thread_pool::search(worker& self) noexcept {
+    if (!self.is_searching) {
+        // At most half of the workers search.
+        if (2 * searching(idle_.load(env::relaxed)) >= workers_.size()) return nullptr;
+        self.is_searching = true;
+        idle_.fetch_add(one_searching, env::seq_cst);
+    }
+    work_item* found = nullptr;
+    for (int round = 1; round <= search_rounds && found == nullptr; ++round) {
+        found = steal(self, round == search_rounds);
+        if (found == nullptr) found = inbox_.pop();
+        if (found == nullptr && round == 1 && poll_events()) found = next_item(self);
+    }
+    if (found != nullptr) {
+        self.is_searching = false;
+        // Invariant 2.
+        if (searching(idle_.fetch_sub(one_searching, env::seq_cst)) == 1) notify();
+    }
+    return found;
+}
+
+void thread_pool::sleep(worker& self) noexcept {
+    {
+        env::lock_guard held(sleepers_lock_);
+        sleepers_.push_back(&self);
+        idle_.fetch_add(one_asleep - (self.is_searching ? one_searching : 0), env::seq_cst);
+        self.is_searching = false;
+    }
+    if (!anything_ready() && !ending_.load(env::seq_cst)) {
+        worker* nobody = nullptr;
+        if (driver_.compare_exchange_strong(nobody, &self, env::seq_cst, env::relaxed)) {
+            // Read after driver_ is ours: who changes them later unparks us.
+            poller* const events = events_.load(env::seq_cst);
+            const time_point deadline = timers_.next();
+            if (events != nullptr) {
+                env::lock_guard polling(events_lock_);
+                self.sleep.park_in(*events, deadline);
+            } else {
+                self.sleep.park(deadline);
+            }
+            timers_.fire(env::now());
+            driver_.store(nullptr, env::seq_cst);
+        } else {
+            self.sleep.park();
+        }
+    }
+    env::lock_guard held(sleepers_lock_);
+    const auto place = std::find(sleepers_.begin(), sleepers_.end(), &self);
+    if (place == sleepers_.end()) return;  // woken by notify(), which counted us as searching
+    sleepers_.erase(place);
+    self.is_searching = true;
+    idle_.fetch_add(one_searching - one_asleep, env::seq_cst);
+}
+
+void thread_pool::work(worker& self) noexcept {
+    env::this_thread(env::slot::worker) = &self;
+    while (!ending_.load(env::acquire)) {
+        work_item* item = next_item(self);
+        if (item == nullptr) item = search(self);
+        if (item == nullptr) {
+            sleep(self);
+            continue;
+        }
+        if (self.is_searching) {
+            self.is_searching = false;
+            if (searching(idle_.fetch_sub(one_searching, env::seq_cst)) == 1) notify();
+        }
+        item->run(*item);
+    }
+    env::this_thread(env::slot::worker) = nullptr;
+}
+
+void thread_pool::run_until(done_flag& done) {
+    if (env::this_thread(env::slot::worker) != nullptr)
+        bug("leat::run was called inside a task: await the task instead");
+    while (done.load(env::acquire) == 0) env::futex_wait(done, 0);  // pairs with signal()
+}
+
+void thread_pool::signal(done_flag& done) noexcept {
+    done.store(1, env::release);
+    env::futex_wake(done, 1);
+}
+
+}  // namespace leat
