@@ -1,0 +1,66 @@
+// search: which alternative to take at each choice of a schedule. Used by the engine, which lists the alternatives, and by
+// run(), which asks for the next schedule.
+//
+// Invariants of the depth-first search:
+//  1. The entries are the choices of the schedule so far that had an alternative; the next schedule repeats all but the
+//     last that has one left, and takes the next alternative there.
+//  2. A schedule with the same choices has the same alternatives; a signature of them is kept to find out otherwise.
+#pragma once
+
+#include <cstdint>
+#include <explore/explorer.hpp>
+#include <string>
+#include <vector>
+
+namespace leat::explore::detail {
+
+class search {
+public:
+    explicit search(const options& how);
+
+    // One of `count` alternatives, of which only the first `allowed` may be taken, and none that `skip` has a bit for.
+    // `signature` describes the alternatives. Sets diverged() when a repeated schedule came to other alternatives.
+    unsigned choose(unsigned count, unsigned allowed, std::uint32_t skip, std::uint32_t signature);
+    // As choose(), but takes the first: the rest of a schedule that will not be searched.
+    unsigned follow() {
+        path_.push_back(0);
+        return 0;
+    }
+    [[nodiscard]] bool diverged() const noexcept { return diverged_; }
+    // At the end of a schedule: a repeated one that came to fewer choices has diverged, too.
+    void end() noexcept { diverged_ = diverged_ || position_ < entries_.size(); }
+
+    // Prepares the next schedule; false when there is none.
+    bool next();
+    // Begins again, now with unlock as a step of its own.
+    void restart() noexcept;
+
+    [[nodiscard]] bool replays() const noexcept { return mode_ == mode::replay; }
+    [[nodiscard]] bool exhaustive() const noexcept { return mode_ == mode::all; }
+    [[nodiscard]] bool unlock_is_step() const noexcept { return unlock_is_step_; }
+    // The choices of the present schedule, for options.replay.
+    [[nodiscard]] std::string replay_string() const;
+
+private:
+    enum class mode : unsigned char { all, random, replay };
+    struct entry {
+        unsigned char chosen;
+        unsigned char allowed;
+        std::uint32_t skip;
+        std::uint32_t signature;
+    };
+    void parse(const std::string& text);
+    std::uint64_t random() noexcept;
+
+    mode mode_;
+    bool diverged_ = false;
+    bool unlock_is_step_ = false;
+    std::vector<entry> entries_;
+    std::size_t position_ = 0;
+    std::vector<unsigned char> path_;      // what was chosen in this schedule
+    std::vector<unsigned char> replayed_;  // what is to be chosen
+    std::uint64_t random_left_;
+    std::uint64_t random_state_;
+};
+
+}  // namespace leat::explore::detail
