@@ -95,7 +95,7 @@ expected<sentinel*, int> sentinel::of_this_process() noexcept {
     env::lock_guard held(slot().lock);
     sentinel*& current = slot().current;
     if (current != nullptr && current->owner_ == ::getpid() && !current->ended_) return current;
-    const auto started = start();
+    auto started = start();
     if (!started) return started;
     (*started)->before_ = std::exchange(current, *started);
     if (!std::exchange(slot().ends_at_exit, true)) std::atexit(end_at_exit);

@@ -37,9 +37,8 @@ public:
     using value_type = T;
     using error_type = E;
 
-    constexpr expected(T value) noexcept(
-        std::is_nothrow_move_constructible_v<T>)  // NOLINT(google-explicit-constructor)
-        : has_value_(true) {
+    // NOLINTNEXTLINE(google-explicit-constructor)
+    constexpr expected(T value) noexcept(std::is_nothrow_move_constructible_v<T>) : has_value_(true) {
         std::construct_at(std::addressof(value_), std::move(value));
     }
     template <class G>
