@@ -196,7 +196,7 @@ work_item* thread_pool::search(worker& self) noexcept {
     return found;
 }
 
-void thread_pool::sleep(worker& self) noexcept {
+void thread_pool::fall_asleep(worker& self) noexcept {
     {
         env::lock_guard held(sleepers_lock_);
         sleepers_.push_back(&self);
@@ -235,7 +235,7 @@ void thread_pool::work(worker& self) noexcept {
         work_item* item = next_item(self);
         if (item == nullptr) item = search(self);
         if (item == nullptr) {
-            sleep(self);
+            fall_asleep(self);
             continue;
         }
         if (self.is_searching) {

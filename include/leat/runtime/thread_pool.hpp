@@ -46,7 +46,7 @@ private:
     work_item* search(worker& self) noexcept;
     work_item* steal(worker& self, bool also_lifo) noexcept;
     bool poll_events() noexcept;
-    void sleep(worker& self) noexcept;
+    void fall_asleep(worker& self) noexcept;
     [[nodiscard]] bool anything_ready() const noexcept;
     void notify() noexcept;
     void wake_driver() noexcept;

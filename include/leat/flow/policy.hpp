@@ -1,0 +1,53 @@
+// policy: how a stage runs, in the same words for every kind of stage.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <stdexcept>
+#include <string>
+
+namespace leat {
+
+// An error that a retry cannot mend: the stage says so by throwing this. Everything else is worth the retries the policy
+// allows.
+class permanent_error : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+enum class order : std::uint8_t {
+    input,  // outputs leave in the order of the inputs
+    none,   // as they are done
+};
+
+// What becomes of an item whose attempts have all failed.
+enum class on_error : std::uint8_t {
+    fail,         // the item fails and so does the flow: it stops, what is in flight is unfinished
+    skip,         // counted as skipped
+    dead_letter,  // kept with its error where flow_options::dead_letters says
+    keep_going,   // the item fails, the flow goes on
+};
+
+struct retry_policy {
+    unsigned max = 0;                                                       // attempts beyond the first
+    std::chrono::nanoseconds first_delay = std::chrono::milliseconds(200);  // doubled for each further one
+    std::chrono::nanoseconds longest_delay = std::chrono::seconds(10);
+    double jitter = 0.2;  // each delay is multiplied by a random factor in [1 - jitter, 1 + jitter]
+};
+
+struct stage_policy {
+    static constexpr unsigned automatic = 0;
+    static constexpr unsigned most_jobs = 4096;
+
+    unsigned jobs = automatic;     // items of this stage at work at a time; automatic: the effective CPUs
+    std::size_t buffer_items = 0;  // of the queue in front of the stage; 0: max(64, 2 * jobs)
+    std::size_t buffer_bytes = std::size_t{64} << 20U;
+    bool own_buffer = false;              // a queue was asked for: the stage is not fused with the one before it
+    std::chrono::nanoseconds timeout{0};  // of one attempt; 0: none
+    retry_policy retry;
+    on_error error = on_error::fail;
+};
+
+}  // namespace leat

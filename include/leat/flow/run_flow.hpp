@@ -1,0 +1,75 @@
+// run_flow: runs a flow and gives its account.
+//
+//   leat::report done = co_await leat::run_flow(graph, options);
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include <leat/flow/report.hpp>
+#include <leat/flow/stage.hpp>
+
+namespace leat {
+
+// What is kept of an item whose attempts have all failed.
+struct dead_letter {
+    item& what;
+    const std::string& stage;
+    unsigned attempts;
+    const std::string& error;
+};
+
+// Who hears of a run while it goes on. Called from any worker, several at once; must not block for long.
+class flow_observer {
+public:
+    virtual ~flow_observer() = default;
+    // An item has failed for good in `stage`: what is done with it, its name, how often it was tried, why.
+    virtual void item_failed(std::string_view stage, on_error done, std::string_view name, unsigned attempts,
+                             std::string_view error) = 0;
+};
+
+// A handle on a run, shared between who runs it and who watches or ends it. Any thread.
+class flow_control {
+public:
+    flow_control();
+    ~flow_control();
+    flow_control(const flow_control&) = delete;
+
+    // Lets the source emit no more; what is in flight goes on to its end. The run ends as interrupted.
+    void drain() noexcept;
+    // Stops everything at once; what is in flight is unfinished.
+    void stop() noexcept;
+
+    // The counts so far, without unfinished_names; `total`: of the source, 0 when unknown.
+    struct progress {
+        report counts;
+        std::uint64_t total = 0;
+        double elapsed_s = 0;
+        std::vector<std::size_t> queued;  // items in the queue in front of each stage; 0 where stages are fused
+    };
+    [[nodiscard]] progress snapshot() const;
+
+private:
+    friend class flow_engine;
+    struct state;
+    std::shared_ptr<state> state_;
+};
+
+struct flow_options {
+    flow_options() = default;
+    flow_control* control = nullptr;
+    flow_observer* observer = nullptr;
+    // Keeps a dead letter for good before it returns; throws when it cannot (which fails the flow). Called by one task at
+    // a time. Needed when a stage's policy says dead_letter.
+    std::function<void(const dead_letter&)> dead_letters;
+    // How far ordered output may lag behind the first item that is not done, in items; 0: max(64, 4 * jobs) a stage.
+    std::size_t window = 0;
+};
+
+// Runs `graph` on the executor of the awaiting task. Returns in every case with a report that adds up; throws
+// std::invalid_argument for a graph that cannot run (no source, no stage, jobs above what the stage can have, dead letters
+// without a place), and cancelled, after everything has ended, when the awaiting task was stopped.
+task<report> run_flow(flow_graph graph, const flow_options& options = {});
+
+}  // namespace leat

@@ -1,0 +1,119 @@
+// source, stage and sink: what a flow is made of, without types. The typed builders of flow.hpp and the kinds of flow files
+// both end in these.
+//
+// A stage makes one stage_worker for each of its jobs; a worker handles one item at a time and may hold state (a model, a
+// connection). A sink is a stage that emits nothing and commits what it was given.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <leat/flow/ack.hpp>
+#include <leat/flow/payload.hpp>
+#include <leat/flow/policy.hpp>
+#include <leat/task/task.hpp>
+
+namespace leat {
+
+// What travels on an edge.
+struct item {
+    item() = default;
+    item(payload content, ack_ref account) noexcept : value(std::move(content)), ack(std::move(account)) {}
+    payload value;
+    ack_ref ack;
+    std::uint64_t place = 0;  // among the items of its edge; the engine's
+};
+
+// Where a stage puts what it makes of an item.
+class emitter {
+public:
+    // Gives `value`, which comes from the item being processed, to what follows; waits while that is full. Throws cancelled
+    // when the flow stops. With retries set for the stage, what an attempt emits is held back until the attempt succeeds.
+    virtual task<> emit(payload value) = 0;
+    // The same for a value that comes from the items whose acks are given (a batch).
+    virtual task<> emit(payload value, ack_ref of) = 0;
+
+    // True when the item will not be needed again, so that the stage may move from it: no retry, no dead letter.
+    [[nodiscard]] bool may_consume() const noexcept { return may_consume_; }
+
+protected:
+    ~emitter() = default;
+    bool may_consume_ = true;
+};
+
+class stage_worker {
+public:
+    virtual ~stage_worker() = default;
+
+    // One attempt at one item. Throws to fail it (permanent_error: without retries). A stage that emits nothing for an item
+    // has left it out: counted as skipped. A stage that holds the item for later (a batch, a sink that commits later) moves
+    // `in.ack` away, and answers for it.
+    virtual task<> process(item& in, emitter& out) = 0;
+    // There is no more input for this worker: emits or commits what it holds. Not called when the flow fails or is stopped
+    // at once. Throws to fail the flow.
+    virtual task<> finish(emitter& out);
+    // The last call on every path, shielded from stops: gives back what it holds.
+    virtual task<> close();
+};
+
+class stage {
+public:
+    virtual ~stage() = default;
+    // Called before the first item for each job, in the flow's scope: may start processes. Throws to fail the flow.
+    virtual task<std::unique_ptr<stage_worker>> open() = 0;
+    // After all its workers were closed, on every path, shielded: shared parts are closed here.
+    virtual task<> close();
+    // The most jobs this stage can have: 1 for one that must see all items (dedup, batch, file sinks).
+    [[nodiscard]] virtual unsigned most_jobs() const noexcept { return stage_policy::most_jobs; }
+    // What `automatic` means for it; 0: the effective CPUs.
+    [[nodiscard]] virtual unsigned automatic_jobs() const noexcept { return 0; }
+};
+
+// Where a source puts its items.
+class source_output {
+public:
+    // Gives the next item; waits while what follows is full. Throws cancelled when the flow drains or stops: the source
+    // then ends. The engine numbers the items and keeps their account.
+    virtual task<> emit(payload value) = 0;
+    // The same with somebody who is told what became of it: for sources that can replay. Called once, from any thread.
+    class listener {
+    public:
+        virtual void settled(std::uint64_t sequence, fate how) noexcept = 0;
+
+    protected:
+        ~listener() = default;
+    };
+    virtual task<> emit(payload value, listener& told) = 0;
+
+protected:
+    ~source_output() = default;
+};
+
+class source {
+public:
+    virtual ~source() = default;
+    // Emits all items, then returns. Throws to fail the flow.
+    virtual task<> run(source_output& out) = 0;
+    // How many items there will be, when that is known: for progress. A snapshot, callable from any thread while it runs.
+    [[nodiscard]] virtual std::optional<std::uint64_t> total() const noexcept { return std::nullopt; }
+};
+
+// One stage of a flow as described: the engine's input.
+struct stage_node {
+    std::string name;
+    std::shared_ptr<stage> what;
+    stage_policy policy;
+};
+
+// A linear flow: the source, the stages, and last the sink.
+struct flow_graph {
+    std::string name = "flow";
+    std::string source_name = "source";
+    std::shared_ptr<source> from;
+    std::vector<stage_node> stages;
+    order ordered = order::input;
+};
+
+}  // namespace leat
