@@ -37,7 +37,7 @@ originals = re.compile(
     r"|std::(atomic|mutex|recursive_mutex|shared_mutex|thread|jthread|this_thread|condition_variable|counting_semaphore"
     r"|binary_semaphore|latch|barrier|future|promise|async|random_device|memory_order|lock_guard|unique_lock|scoped_lock)\b"
     r"|\b(steady_clock|system_clock|high_resolution_clock)::now\b"
-    r"|\bclock::now\b|\bSYS_futex\b|\bpthread_\w+|\bclock_gettime\b|\b(nano|u)?sleep\s*\(|\bgetrandom\b"
+    r"|\bclock::now\b|\bSYS_futex\b|\bpthread_\w+|\bclock_gettime\b|\b(nano|u)sleep\b|\bgetrandom\b"
 )
 fences = re.compile(r"\batomic_(thread|signal)_fence\b|\b__sync_synchronize\b")
 include = re.compile(r'#\s*include\s*([<"])([^>"]+)[>"]')
