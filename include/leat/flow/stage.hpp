@@ -61,12 +61,17 @@ public:
 class stage {
 public:
     virtual ~stage() = default;
-    // Called before the first item for each job, in the flow's scope: may start processes. Throws to fail the flow.
+    // Called once, before any open(), with the number of jobs this stage will have. Throws to fail the flow.
+    virtual task<> start(unsigned jobs);
+    // Called jobs * items_per_job() times before the first item: a worker for each item that is at work at a time. Throws
+    // to fail the flow.
     virtual task<std::unique_ptr<stage_worker>> open() = 0;
     // After all its workers were closed, on every path, shielded: shared parts are closed here.
     virtual task<> close();
     // The most jobs this stage can have: 1 for one that must see all items (dedup, batch, file sinks).
     [[nodiscard]] virtual unsigned most_jobs() const noexcept { return stage_policy::most_jobs; }
+    // How many items a job holds at a time: more than 1 where a job is a process that is given a window of them.
+    [[nodiscard]] virtual unsigned items_per_job() const noexcept { return 1; }
     // What `automatic` means for it; 0: the effective CPUs.
     [[nodiscard]] virtual unsigned automatic_jobs() const noexcept { return 0; }
 };
