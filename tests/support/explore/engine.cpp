@@ -53,7 +53,6 @@ bool engine::execute(callable& scenario) {
     running = true;
     start("main", nullptr, nullptr, nullptr, place::current());
     running = false;
-    current_ = nullptr;
     if (!failure_.empty()) {
         abandon();
     } else {
@@ -61,6 +60,7 @@ bool engine::execute(callable& scenario) {
         if (search_.diverged())
             failure_ = "the scenario does not repeat itself: given the same choices, it came to fewer of them";
     }
+    current_ = nullptr;
     return failure_.empty();
 }
 
@@ -148,6 +148,8 @@ bool engine::can_go_on(const thread_state& thread) const noexcept {
     switch (thread.next.op) {
         case operation::lock:
             return thread.next.object->owner < 0 || !thread.next.object->alive;
+        case operation::pass:
+            return thread.next.object->count != 0 || !thread.next.object->alive;
         case operation::pause:
             return thread.paused_at_change != changes_;
         case operation::join:
@@ -292,7 +294,8 @@ void engine::fail(std::string what, const place& where) {
 void engine::abandon() {
     for (unsigned i = 0; i < count_; ++i) {
         if (threads_[i].body) graveyard().bodies.push_back(std::move(threads_[i].body));
-        if (threads_[i].status != thread_state::state::finished)
+        // The one that failed may have been about to leave its fiber.
+        if (threads_[i].status != thread_state::state::finished || &threads_[i] == current_)
             graveyard().fibers.push_back(std::exchange(fibers()[i], nullptr));
     }
 }

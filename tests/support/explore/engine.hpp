@@ -106,6 +106,8 @@ public:
                const place& where);
     void wake(const void* word, int count, const place& where);
     void pause(const place& where);
+    void open(cell& gate, const place& where);
+    void pass(cell& gate, const place& where);
     unsigned choose(unsigned count, const place& where);
     bool spend_spurious(const place& where);
     [[nodiscard]] time_point now() const noexcept { return now_; }

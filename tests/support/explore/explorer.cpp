@@ -115,6 +115,17 @@ void start_thread(const char* name, std::unique_ptr<callable> body, const std::s
 
 void join_all(std::source_location where) { detail::engine::active().join(-1, where); }
 
+gate::gate(std::source_location where) { detail::born(this, detail::object_kind::gate, where); }
+gate::~gate() { detail::died(this, detail::object_kind::gate); }
+void gate::open(std::source_location where) {
+    detail::engine& here = detail::engine::active();
+    here.open(here.objects().find(this, detail::object_kind::gate), where);
+}
+void gate::pass(std::source_location where) {
+    detail::engine& here = detail::engine::active();
+    here.pass(here.objects().find(this, detail::object_kind::gate), where);
+}
+
 void check(bool holds, std::string_view what, std::source_location where) {
     if (!holds) fail(what, where);
 }
@@ -131,7 +142,8 @@ unsigned choose(unsigned count, std::source_location where) { return detail::eng
 
 void name(const void* object, const char* label) noexcept {
     if (!detail::running) return;
-    for (const auto kind : {detail::object_kind::atomic, detail::object_kind::shared, detail::object_kind::mutex})
+    for (const auto kind : {detail::object_kind::atomic, detail::object_kind::shared, detail::object_kind::mutex,
+                            detail::object_kind::gate})
         if (detail::cell* const found = detail::engine::active().objects().peek(object, kind)) found->label = label;
 }
 

@@ -120,6 +120,18 @@ void thread(Body body, std::source_location where = std::source_location::curren
 // Waits for the end of every thread that thread() has started.
 void join_all(std::source_location where = std::source_location::current());
 
+// How the scenario itself waits, with one step each: pass() waits until open() was called once more than pass() has
+// returned. All that was done before an open() is ordered before what follows a later pass().
+class gate {
+public:
+    explicit gate(std::source_location where = std::source_location::current());
+    gate(const gate&) = delete;
+    gate& operator=(const gate&) = delete;
+    ~gate();
+    void open(std::source_location where = std::source_location::current());
+    void pass(std::source_location where = std::source_location::current());
+};
+
 // Fails the schedule unless `holds`.
 void check(bool holds, std::string_view what, std::source_location where = std::source_location::current());
 [[noreturn]] void fail(std::string_view what, std::source_location where = std::source_location::current());

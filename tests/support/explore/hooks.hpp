@@ -16,7 +16,7 @@ using place = std::source_location;
 // True while a fiber of a scenario runs. The explorer lives on one thread of the system, so a plain variable will do.
 inline bool running = false;
 
-enum class object_kind : unsigned char { atomic, shared, mutex };
+enum class object_kind : unsigned char { atomic, shared, mutex, gate };
 
 enum class operation : unsigned char {
     // Steps: the scheduler may switch threads before each.
@@ -37,6 +37,8 @@ enum class operation : unsigned char {
     futex_wake,
     join,
     pause,
+    open,
+    pass,
     // Events: only written into the trace.
     read,
     write,

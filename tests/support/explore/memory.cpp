@@ -5,7 +5,7 @@
 namespace leat::explore::detail {
 
 std::string cell::name() const {
-    static constexpr const char* kinds[] = {"atomic", "shared", "mutex"};
+    static constexpr const char* kinds[] = {"atomic", "shared", "mutex", "gate"};
     const char* const what = kinds[static_cast<unsigned>(kind)];
     return label != nullptr ? fmt::format("{} '{}'", what, label) : fmt::format("{}#{}", what, number);
 }

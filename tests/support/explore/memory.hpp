@@ -41,7 +41,8 @@ struct cell {
     object_kind kind = object_kind::atomic;
     bool alive = true;
     std::uint32_t number = 0;
-    int owner = -1;  // of a mutex: the thread that holds it
+    int owner = -1;      // of a mutex: the thread that holds it
+    unsigned count = 0;  // of a gate: how often it may still be passed
     const char* label = nullptr;
     // What came with the value that an atomic holds, or the last unlock of a mutex. For loads that may be stale this
     // grows into the list of the stores that a thread may still see.

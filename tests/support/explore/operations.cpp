@@ -147,6 +147,30 @@ void engine::unlock(cell& mutex, const place& where) {
     line.object = &mutex;
 }
 
+// --- Gates ---
+
+void engine::open(cell& gate, const place& where) {
+    take_turn({operation::open, &gate, std::memory_order_release, -1, where});
+    check_alive(gate, where);
+    check_written(gate, "opens it", where);
+    touch(gate, false, where);
+    const vector_clock earlier = gate.published;
+    release(gate);
+    gate.published.join(earlier);
+    ++gate.count;
+    changed();
+    record(operation::open, where).object = &gate;
+}
+
+void engine::pass(cell& gate, const place& where) {
+    take_turn({operation::pass, &gate, std::memory_order_acquire, -1, where});
+    check_alive(gate, where);
+    touch(gate, false, where);
+    acquire(gate);
+    --gate.count;
+    record(operation::pass, where).object = &gate;
+}
+
 // --- Futex ---
 
 bool engine::sleep(const env::atomic<std::uint32_t>& word, std::uint32_t expected, const time_point* deadline,

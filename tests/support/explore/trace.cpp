@@ -67,6 +67,10 @@ const char* verb(operation op) {
             return "join";
         case operation::pause:
             return "pause";
+        case operation::open:
+            return "open";
+        case operation::pass:
+            return "pass";
         case operation::read:
             return "read";
         case operation::write:
@@ -162,6 +166,7 @@ std::string engine::describe_wait(const thread_state& thread) const {
         return fmt::format(
             "{} waits for {}, which {} holds, at {}", thread.name, next.object->name(),
             next.object->owner == static_cast<int>(thread.number) ? "it itself" : who(next.object->owner), at);
+    if (next.op == operation::pass) return fmt::format("{} waits at {}, at {}", thread.name, next.object->name(), at);
     if (next.op == operation::join)
         return fmt::format("{} waits for the end of {} at {}", thread.name, next.target < 0 ? "all" : who(next.target),
                            at);
