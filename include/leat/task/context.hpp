@@ -72,9 +72,11 @@ public:
         return begin(at, what, how, 0);
     }
     [[nodiscard]] bool commit_wait() noexcept;
-    // The ticket of the wait just begun: to be copied into queues before anybody can claim it.
+    // The ticket of the wait just begun: to be copied into queues before anybody can claim it. A stop request may have
+    // ended the wait meanwhile: then the ticket is stale already.
     [[nodiscard]] ticket current_ticket() const noexcept {
-        return {word_.load(env::relaxed) & ~(bit_stop | bit_suspended)};  // relaxed: the line's own last write
+        // The number alone is taken from the word, whose state may be another's claim. relaxed: the line's own wait.
+        return {(word_.load(env::relaxed) & (~(one_wait - 1) | bit_deaf)) | state_waiting};
     }
     // How the last wait ended, a refused begin counting as cancelled; for the line itself.
     [[nodiscard]] wake woken_by() const noexcept {
