@@ -30,7 +30,7 @@ function(leat_tests folder)
 endfunction()
 
 foreach(layer IN LISTS leat_layers)
-    leat_tests(${layer} leat_test_support leat_${layer})
+    leat_tests(${layer} leat_test_support leat_${layer} leat_core)  # below runtime there is nothing to run a task on
 endforeach()
 leat_tests(conformance leat_test_support leat_flow)
 leat_tests(cli leat_test_support leat_flow)
