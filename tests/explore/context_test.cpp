@@ -4,6 +4,7 @@
 
 #include <array>
 #include <explore/executor.hpp>
+#include <explore/expect.hpp>
 #include <explore/explorer.hpp>
 #include <leat/task/arm.hpp>
 #include <leat/task/task.hpp>
@@ -15,14 +16,10 @@ namespace {
 
 namespace env = leat::env;
 namespace explore = leat::explore;
+using explore::all_schedules;
+using explore::expect_right;
 using leat::context;
 using wake = leat::context::wake;
-
-void expect_right(const explore::report& report) {
-    EXPECT_TRUE(report.ok()) << report.text();
-    EXPECT_TRUE(report.complete) << report.text();
-    EXPECT_GT(report.schedules, 1U) << "threads that never meet test nothing";
-}
 
 // The smallest thing to wait at: one waiter, published under a lock or in two steps, and ended by whoever claims it.
 struct door {
@@ -131,8 +128,6 @@ const auto stopper = [](scene& all) { all.stop.request_stop(); };
 
 constexpr auto interruptible = context::interruptible::yes;
 constexpr auto deaf = context::interruptible::no;
-const explore::options all_schedules{.reduce = true};
-
 class context_wait : public testing::TestWithParam<door::publish> {};
 
 TEST_P(context_wait, a_waker_and_a_timer_exclude_each_other) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <explore/expect.hpp>
 #include <explore/explorer.hpp>
 #include <leat/base/env.hpp>
 #include <memory>
@@ -12,16 +13,8 @@ namespace {
 
 namespace env = leat::env;
 namespace explore = leat::explore;
-
-// Expects that the right variant passes all schedules, and that the broken one fails with `symptom` in what it says.
-void expect_right(const explore::report& report) {
-    EXPECT_TRUE(report.ok()) << report.text();
-    EXPECT_TRUE(report.complete) << report.text();
-}
-void expect_broken(const explore::report& report, const std::string& symptom) {
-    EXPECT_FALSE(report.ok()) << "not found: " << symptom << "\n" << report.text();
-    EXPECT_NE(report.failure.find(symptom), std::string::npos) << report.text();
-}
+using explore::expect_broken;
+using explore::expect_right;
 
 // --- A spin lock ---
 

@@ -1,6 +1,7 @@
 // All schedules of a stop request against those who come and go below the source.
 #include <gtest/gtest.h>
 
+#include <explore/expect.hpp>
 #include <explore/explorer.hpp>
 #include <leat/task/stop.hpp>
 #include <memory>
@@ -9,14 +10,8 @@ namespace {
 
 namespace env = leat::env;
 namespace explore = leat::explore;
-
-const explore::options all_schedules{.reduce = true};
-
-void expect_right(const explore::report& report) {
-    EXPECT_TRUE(report.ok()) << report.text();
-    EXPECT_TRUE(report.complete) << report.text();
-    EXPECT_GT(report.schedules, 1U) << "threads that never meet test nothing";
-}
+using explore::all_schedules;
+using explore::expect_right;
 
 // Counts its calls, in a variable that only the source's lock may order.
 struct listener : leat::stop_callback {

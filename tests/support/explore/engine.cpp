@@ -35,6 +35,7 @@ bool engine::execute(callable& scenario) {
     scenario_ = &scenario;
     count_ = 0;
     preemptions_ = 0;
+    timeouts_left_ = how_.timeouts;
     spurious_left_ = how_.spurious;
     asleep_ = 0;
     redundant_ = false;
@@ -173,7 +174,7 @@ void engine::list_alternatives() {
     for (unsigned i = 0; i < count_; ++i) {
         thread_state& thread = threads_[i];
         if (thread.status != thread_state::state::sleeping) continue;
-        if (thread.timed && (how_.timeouts || thread.deadline <= now_)) add(thread, way::time_out);
+        if (thread.timed && (timeouts_left_ > 0 || thread.deadline <= now_)) add(thread, way::time_out);
         if (spurious_left_ > 0 && alternatives_count_ < max_alternatives) add(thread, way::wake_up);
     }
 }
@@ -226,6 +227,7 @@ void engine::reschedule() {
         next.next.op = operation::futex_return;
         if (alternatives_[chosen].how == way::time_out) {
             next.woken_by = wake_reason::timed_out;
+            if (next.deadline > now_ && alternatives_count_ > 1) --timeouts_left_;
             now_ = std::max(now_, next.deadline);
         } else {
             next.woken_by = wake_reason::spurious;

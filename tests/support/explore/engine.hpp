@@ -182,6 +182,7 @@ private:
     std::array<alternative, max_alternatives> alternatives_;
     unsigned alternatives_count_ = 0;
     int preemptions_ = 0;
+    int timeouts_left_ = 0;
     int spurious_left_ = 0;
     std::uint32_t asleep_ = 0;  // the sleep set: alternatives that were explored in the place of an earlier step
     bool redundant_ = false;

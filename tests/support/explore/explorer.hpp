@@ -46,8 +46,9 @@ struct options {
     std::uint64_t seed = 1;
     // Steps of one schedule, after which it counts as a livelock.
     std::uint32_t max_steps = 10'000;
-    // The deadline of a timed wait may pass at any moment, instead of only when nothing else can happen.
-    bool timeouts = false;
+    // How often a schedule may have the deadline of a timed wait pass while other things can still happen; else it passes
+    // only when nothing else can.
+    int timeouts = 0;
     // How often a schedule may wake a futex sleeper for nothing or fail a compare_exchange_weak that could succeed.
     int spurious = 0;
     // Skips schedules that only swap neighbouring steps which have nothing to do with each other (sleep sets). Nothing is

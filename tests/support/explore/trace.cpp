@@ -146,10 +146,13 @@ std::string_view short_path(std::string_view path) {
 }  // namespace
 
 std::string engine::trace() const {
+    static constexpr std::size_t shown = 400;  // lines; the end is what tells
     std::string out;
     unsigned number = 0;
     for (const event& line : trace_) {
         if (!line.plain) ++number;
+        if (&trace_.back() - &line >= static_cast<std::ptrdiff_t>(shown)) continue;
+        if (number > 1 && out.empty()) out = "        …\n";
         fmt::format_to(std::back_inserter(out), "{:>6}  {:<12} {:<64} {}:{}\n",
                        line.plain ? "" : fmt::format("{}", number), threads_[line.thread].name,
                        describe(line, threads_), short_path(line.where.file_name()), line.where.line());

@@ -1,0 +1,380 @@
+// All schedules of the two ends of a channel against each other and against close, abort, stop and the loss of an end. Each
+// item has a number and is looked for at the end: it was received, came back to its sender, was dropped by an abort or is
+// still inside; never twice, never nowhere.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <explore/executor.hpp>
+#include <explore/expect.hpp>
+#include <explore/explorer.hpp>
+#include <leat/channel/channel.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace env = leat::env;
+namespace explore = leat::explore;
+using explore::all_schedules;
+using explore::expect_right;
+using leat::recv_error;
+
+// What became of the items. Plain: one thread of the system plays all threads, and nothing here is a step.
+struct ledger {
+    static constexpr int most = 8;
+    std::array<int, most> received{}, back{}, dropped{};
+    std::vector<int> order;  // as received
+    [[nodiscard]] int places(int id) const {
+        const auto i = static_cast<std::size_t>(id);
+        return received[i] + back[i] + dropped[i];
+    }
+};
+
+// Move-only; one that is destroyed with its number still in it was dropped.
+class item {
+public:
+    item(int id, ledger& book) : id_(id), book_(&book) {}
+    item(item&& other) noexcept : id_(std::exchange(other.id_, 0)), book_(other.book_) {}
+    item& operator=(item&& other) noexcept {
+        item old(std::move(other));
+        std::swap(id_, old.id_);
+        std::swap(book_, old.book_);
+        return *this;
+    }
+    ~item() {
+        if (id_ != 0) ++book_->dropped[static_cast<std::size_t>(id_)];
+    }
+    int take() { return std::exchange(id_, 0); }
+    [[nodiscard]] int id() const { return id_; }
+
+private:
+    int id_;
+    ledger* book_;
+};
+
+using why = leat::send_error<item>::reason;
+
+struct scene {
+    explicit scene(std::size_t capacity) : ends(leat::channel<item>(capacity)) {}
+    ledger book;
+    explore::hand_executor worker;
+    leat::stop_source stop;
+    leat::channel_ends<item> ends;
+
+    void got(item&& value) {
+        const int id = value.take();
+        ++book.received[static_cast<std::size_t>(id)];
+        book.order.push_back(id);
+    }
+    // Keeps the books of a send; true when the item went in.
+    bool sent(leat::expected<void, leat::send_error<item>> result, std::initializer_list<why> allowed) {
+        if (result) return true;
+        bool foreseen = false;
+        for (const why each : allowed) foreseen = foreseen || each == result.error().why;
+        explore::check(foreseen, "it failed for a reason that was there");
+        ++book.back[static_cast<std::size_t>(result.error().value.take())];
+        return false;
+    }
+    // Receives until the channel has ended.
+    void drain(leat::receiver<item>& from) {
+        for (;;) {
+            auto next = from.blocking_recv();
+            if (!next) return explore::check(next.error() == recv_error::closed, "drained");
+            got(std::move(*next));
+        }
+    }
+    // Each item from 1 to `last` is in one place.
+    void settle(int last) {
+        for (int id = 1; id <= last; ++id) explore::check(book.places(id) == 1, "each item is in exactly one place");
+    }
+};
+
+void send_and_leave(scene& all, leat::sender<item> out, int first, int last) {
+    for (int id = first; id <= last; ++id) (void)all.sent(out.blocking_send(item(id, all.book)), {});
+}
+
+class channel : public testing::TestWithParam<std::size_t> {};
+
+TEST_P(channel, everything_sent_is_received_in_order_and_then_the_receiver_ends) {
+    expect_right(explore::run({.preemption_bound = 3}, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all] { send_and_leave(*all, std::move(all->ends.out), 1, 3); });
+        explore::thread("receiver", [all] { all->drain(all->ends.in); });
+        explore::join_all();
+        explore::check(all->book.order == std::vector<int>{1, 2, 3}, "in order, none lost, none twice");
+    }));
+}
+
+TEST_P(channel, one_item_meets_its_receiver_in_every_schedule) {
+    expect_right(explore::run({.spurious = 1, .reduce = true}, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all] { (void)all->sent(all->ends.out.blocking_send(item(1, all->book)), {}); });
+        explore::thread("receiver", [all] {
+            auto next = all->ends.in.blocking_recv();
+            explore::check(next.has_value(), "nobody has closed it");
+            all->got(std::move(*next));
+        });
+        explore::join_all();
+        all->settle(1);
+    }));
+}
+
+TEST_P(channel, two_senders_lose_nothing_and_keep_their_own_order) {
+    expect_right(explore::run({.preemption_bound = 2}, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("one", [all, out = all->ends.out]() mutable { send_and_leave(*all, std::move(out), 1, 2); });
+        explore::thread(
+            "two", [all, out = std::move(all->ends.out)]() mutable { send_and_leave(*all, std::move(out), 3, 4); });
+        explore::thread("receiver", [all] { all->drain(all->ends.in); });
+        explore::join_all();
+        all->settle(4);
+        int low = 0, high = 2;
+        for (const int id : all->book.order) explore::check(id == (id <= 2 ? ++low : ++high), "in the order of each");
+    }));
+}
+
+TEST_P(channel, two_receivers_share_what_is_sent_and_both_end) {
+    expect_right(explore::run({.preemption_bound = 2}, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all] { send_and_leave(*all, std::move(all->ends.out), 1, 2); });
+        for (int i = 0; i < 2; ++i) explore::thread("receiver", [all, in = all->ends.in]() mutable { all->drain(in); });
+        explore::join_all();
+        all->settle(2);
+        explore::check(all->book.order.size() == 2, "both were received");
+    }));
+}
+
+TEST_P(channel, close_beside_sends_lets_each_item_in_or_gives_it_back) {
+    expect_right(explore::run({.preemption_bound = 3}, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all] {
+            bool open = true;
+            for (int id = 1; id <= 2; ++id) {
+                const bool in = all->sent(all->ends.out.blocking_send(item(id, all->book)), {why::closed});
+                explore::check(open || !in, "closed for good");
+                open = in;
+            }
+            all->ends.out.reset();
+        });
+        explore::thread("closer", [all, out = all->ends.out]() mutable { out.close(); });
+        explore::thread("receiver", [all] { all->drain(all->ends.in); });
+        explore::join_all();
+        all->settle(2);
+        for (int id = 1; id <= 2; ++id)
+            explore::check(all->book.dropped[static_cast<std::size_t>(id)] == 0, "close drops nothing");
+    }));
+}
+
+TEST_P(channel, abort_beside_a_send_and_a_receive_leaves_each_item_in_one_place) {
+    expect_right(explore::run({.preemption_bound = 3}, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all] {
+            for (int id = 1; id <= 2; ++id)
+                (void)all->sent(all->ends.out.blocking_send(item(id, all->book)), {why::aborted});
+        });
+        explore::thread("aborter", [all, out = all->ends.out]() mutable { out.abort(); });
+        explore::thread("receiver", [all] {
+            auto next = all->ends.in.blocking_recv();
+            if (next) all->got(std::move(*next));
+            else explore::check(next.error() == recv_error::aborted, "it was aborted");
+        });
+        explore::join_all();
+        all->settle(2);
+    }));
+}
+
+TEST_P(channel, a_sender_whose_last_receiver_goes_gets_its_item_back) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all] {
+            for (int id = 1; id <= 2; ++id)
+                (void)all->sent(all->ends.out.blocking_send(item(id, all->book)), {why::aborted});
+        });
+        explore::thread("receiver", [all] { all->ends.in.reset(); });
+        explore::join_all();
+        all->settle(2);
+        if (capacity < 2) explore::check(all->book.back[2] == 1, "there was no room for the second");
+    }));
+}
+
+TEST_P(channel, a_receiver_whose_last_sender_goes_ends) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all] { all->ends.out.reset(); });
+        explore::thread("receiver", [all] { all->drain(all->ends.in); });
+    }));
+}
+
+TEST_P(channel, both_ends_may_go_at_once) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all] {
+            auto result = all->ends.out.try_send(item(1, all->book));
+            (void)all->sent(std::move(result), {why::aborted, why::full});
+            all->ends.out.reset();
+        });
+        explore::thread("receiver", [all] { all->ends.in.reset(); });
+        explore::join_all();
+        all->settle(1);
+    }));
+}
+
+TEST_P(channel, ends_are_shared_while_others_go) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("one", [all, out = all->ends.out]() mutable {
+            leat::sender<item> copy = out;
+            out.reset();
+            (void)all->sent(copy.try_send(item(1, all->book)), {why::full, why::aborted});
+        });
+        explore::thread("two", [all, in = std::move(all->ends.in)]() mutable {
+            leat::receiver<item> copy = in;
+            in.reset();
+            if (auto next = copy.try_recv()) all->got(std::move(*next));
+        });
+        explore::join_all();
+        all->ends.out.reset();
+    }));
+}
+
+TEST_P(channel, what_is_tried_on_both_sides_at_once_is_in_one_place) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all] {
+            for (int id = 1; id <= 2; ++id) (void)all->sent(all->ends.out.try_send(item(id, all->book)), {why::full});
+        });
+        explore::thread("receiver", [all] {
+            for (int i = 0; i < 2; ++i) {
+                auto next = all->ends.in.try_recv();
+                if (next) all->got(std::move(*next));
+                else explore::check(next.error() == recv_error::empty, "only empty");
+            }
+        });
+        explore::join_all();
+        while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
+        all->settle(2);
+    }));
+}
+
+// --- Tasks that are stopped while they wait ---
+
+leat::task<> send_one(scene& all, int id) {
+    item value(id, all.book);
+    auto sending = all.ends.out.send(std::move(value));
+    auto result = co_await std::move(sending);
+    (void)all.sent(std::move(result), {why::cancelled, why::closed, why::aborted});
+}
+
+// Returns what it received, or nothing when it was stopped or the channel has ended.
+leat::task<> receive_one(scene& all) {
+    try {
+        auto next = co_await all.ends.in.recv();
+        if (next) all.got(std::move(*next));
+    } catch (const leat::cancelled&) {
+        explore::note("the receiver was stopped");
+    }
+}
+
+// Fills the channel, so that the next send waits.
+int fill(scene& all, std::size_t capacity) {
+    int id = 0;
+    while (id < static_cast<int>(capacity)) (void)all.sent(all.ends.out.try_send(item(++id, all.book)), {});
+    return id;
+}
+
+TEST_P(channel, a_send_that_is_stopped_while_its_item_is_received_keeps_it_or_has_sent_it) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        const int last = fill(*all, capacity) + 1;
+        explore::line line(all->worker, "sender", send_one(*all, last));
+        line.attach(all->stop);
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        explore::thread("receiver", [all] {
+            if (auto next = all->ends.in.try_recv()) all->got(std::move(*next));
+        });
+        line.run();
+        explore::join_all();
+        while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
+        all->settle(last);
+    }));
+}
+
+TEST_P(channel, a_receive_that_is_stopped_while_an_item_comes_has_it_or_leaves_it) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::line line(all->worker, "receiver", receive_one(*all));
+        line.attach(all->stop);
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        explore::thread("sender", [all] { (void)all->sent(all->ends.out.try_send(item(1, all->book)), {why::full}); });
+        line.run();
+        explore::join_all();
+        while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
+        all->settle(1);
+        explore::check(all->ends.in.counts().depth == 0, "the counts agree");
+    }));
+}
+
+TEST_P(channel, an_item_meant_for_a_receiver_that_is_stopped_goes_to_the_next) {
+    expect_right(explore::run({.preemption_bound = 3}, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::line leaves(all->worker, "leaves", receive_one(*all));
+        explore::line stays(all->worker, "stays", receive_one(*all));
+        leaves.attach(all->stop);
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        explore::thread("sender", [all] {
+            // Waits for a receiver where there is no room; ends, if it must, when the ends go.
+            (void)all->sent(all->ends.out.blocking_send(item(1, all->book)), {why::aborted});
+        });
+        leaves.start();
+        stays.start();
+        leaves.finish();
+        if (!stays.has_ended() && all->book.received[1] == 1) all->ends.out.close();  // the first has it
+        stays.finish();
+        explore::join_all();
+        explore::check(all->book.received[1] == 1, "somebody has it");
+    }));
+}
+
+TEST_P(channel, room_meant_for_a_sender_that_is_stopped_goes_to_the_next) {
+    expect_right(explore::run({.preemption_bound = 3}, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        const int inside = fill(*all, capacity);
+        explore::line leaves(all->worker, "leaves", send_one(*all, inside + 1));
+        explore::line stays(all->worker, "stays", send_one(*all, inside + 2));
+        leaves.attach(all->stop);
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        explore::thread("receiver", [all] { all->got(std::move(*all->ends.in.blocking_recv())); });
+        leaves.start();
+        stays.start();
+        leaves.finish();
+        if (!stays.has_ended() && all->book.back[static_cast<std::size_t>(inside + 1)] == 0)
+            all->got(std::move(*all->ends.in.blocking_recv()));  // the first took the room
+        stays.finish();
+        explore::join_all();
+        while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
+        all->settle(inside + 2);
+        explore::check(all->book.back[static_cast<std::size_t>(inside + 2)] == 0, "nobody has stopped the second");
+    }));
+}
+
+TEST_P(channel, a_wider_bound_lets_a_waiting_sender_in_even_while_it_is_stopped) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        const int last = fill(*all, capacity) + 1;
+        explore::line line(all->worker, "sender", send_one(*all, last));
+        line.attach(all->stop);
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        explore::thread("widener", [all, capacity] { all->ends.out.set_bounds(capacity + 1); });
+        line.run();
+        explore::join_all();
+        while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
+        all->settle(last);
+    }));
+}
+
+INSTANTIATE_TEST_SUITE_P(capacity, channel, testing::Values(0U, 1U, 2U),
+                         [](const auto& of) { return std::to_string(of.param); });
+
+}  // namespace

@@ -1,0 +1,97 @@
+// All schedules, within a bound, of the owner of a run queue against a thief: every item is run once.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <explore/expect.hpp>
+#include <explore/explorer.hpp>
+#include <leat/runtime/inbox.hpp>
+#include <leat/runtime/local_queue.hpp>
+#include <memory>
+
+namespace {
+
+namespace env = leat::env;
+namespace explore = leat::explore;
+using explore::expect_right;
+
+// Counts its runs, and knows whether the one who runs it sees what was written before it was pushed.
+struct item : leat::work_item {
+    item() : work_item([](work_item&) noexcept {}) {}
+    env::shared<int> runs{0};
+};
+
+void run(leat::work_item& which) { ++static_cast<item&>(which).runs.write(); }
+
+struct queues {
+    leat::local_queue owner, thief;
+    std::array<item, 4> items;
+};
+
+TEST(local_queue, what_is_pushed_comes_out_once_at_its_owner_or_at_a_thief) {
+    // A step more or less does not matter here: three preemptions place the thief anywhere between the owner's steps.
+    expect_right(explore::run({.preemption_bound = 3}, [] {
+        auto all = std::make_shared<queues>();
+        explore::thread("owner", [all] {
+            for (int i = 0; i < 3; ++i) explore::check(all->owner.push(all->items[static_cast<unsigned>(i)]), "room");
+            if (leat::work_item* const mine = all->owner.pop()) run(*mine);
+            explore::check(all->owner.push(all->items[3]), "room");
+            while (leat::work_item* const mine = all->owner.pop()) run(*mine);
+        });
+        explore::thread("thief", [all] {
+            for (int round = 0; round < 2; ++round) {
+                if (leat::work_item* const stolen = all->thief.steal_from(all->owner)) run(*stolen);
+                while (leat::work_item* const mine = all->thief.pop()) run(*mine);
+            }
+        });
+        explore::join_all();
+        for (const item& each : all->items) explore::check(each.runs.read() == 1, "each item runs once");
+        explore::check(all->owner.empty() && all->thief.empty(), "none is left");
+    }));
+}
+
+TEST(local_queue, two_thieves_do_not_get_the_same_item) {
+    expect_right(explore::run({.preemption_bound = 2}, [] {
+        struct three : queues {
+            leat::local_queue other;
+        };
+        auto all = std::make_shared<three>();
+        for (item& each : all->items) explore::check(all->owner.push(each), "room");
+        const auto thief = [all](leat::local_queue& own) {
+            if (leat::work_item* const stolen = own.steal_from(all->owner)) run(*stolen);
+            while (leat::work_item* const mine = own.pop()) run(*mine);
+        };
+        explore::thread("one", [all, thief] { thief(all->thief); });
+        explore::thread("two", [all, thief] { thief(all->other); });
+        explore::thread("owner", [all] {
+            while (leat::work_item* const mine = all->owner.pop()) run(*mine);
+        });
+        explore::join_all();
+        for (const item& each : all->items) explore::check(each.runs.read() == 1, "each item runs once");
+    }));
+}
+
+TEST(inbox, what_two_threads_push_comes_out_once_and_in_the_order_of_each) {
+    expect_right(explore::run(explore::all_schedules, [] {
+        struct state {
+            leat::inbox box;
+            std::array<item, 3> items;
+        };
+        auto all = std::make_shared<state>();
+        explore::thread("one", [all] {
+            all->box.push(all->items[0]);
+            all->box.push(all->items[1]);
+        });
+        explore::thread("two", [all] { all->box.push(all->items[2]); });
+        explore::thread("taker", [all] {
+            if (leat::work_item* const got = all->box.pop()) run(*got);
+            for (leat::work_item* got = all->box.take_all(); got != nullptr; got = got->next) run(*got);
+        });
+        explore::join_all();
+        explore::check(all->items[1].runs.read() == 0 || all->items[0].runs.read() == 1, "first in, first out");
+        while (leat::work_item* const got = all->box.pop()) run(*got);
+        explore::check(all->box.empty(), "none is left");
+        for (const item& each : all->items) explore::check(each.runs.read() == 1, "each item runs once");
+    }));
+}
+
+}  // namespace
