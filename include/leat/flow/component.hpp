@@ -36,6 +36,8 @@ struct component {
 
 // The options that every component of a role has (name, type, jobs, retry, …).
 [[nodiscard]] const std::vector<option>& common_options(component_role role);
+// The options of the [flow] table of a flow file.
+[[nodiscard]] const std::vector<option>& flow_table_options();
 
 class registry {
 public:

@@ -62,7 +62,8 @@ public:
     option& required();
     // The value when none is given, as it would be written in a flow file, without quotes.
     option& defaults(std::string text);
-    // Bounds, both included: of integers and numbers, of sizes in bytes, of times in seconds.
+    // Bounds, both included: of integers and numbers, of sizes in bytes, of times in seconds. at_least(1) of a text: it is
+    // not empty.
     option& at_least(double least);
     option& at_most(double most);
     // Of option_type::word.
