@@ -4,7 +4,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace leat {
+namespace leat::io {
 
 class unique_fd {
 public:
@@ -30,4 +30,4 @@ private:
     int fd_ = -1;
 };
 
-}  // namespace leat
+}  // namespace leat::io

@@ -65,7 +65,7 @@ private:
     std::size_t memory_bytes_;
     std::string directory_;
     std::string memory_;
-    unique_fd file_;
+    io::unique_fd file_;
     std::uint64_t size_ = 0;
 };
 
