@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -48,6 +48,7 @@ struct stage_policy {
     std::chrono::nanoseconds timeout{0};  // of one attempt; 0: none
     retry_policy retry;
     on_error error = on_error::fail;
+    std::optional<order> ordered;  // of what leaves the stage; none: the flow's
 };
 
 }  // namespace leat

@@ -37,10 +37,14 @@ public:
 
     // True when the item will not be needed again, so that the stage may move from it: no retry, no dead letter.
     [[nodiscard]] bool may_consume() const noexcept { return may_consume_; }
+    // What was emitted goes on even when this attempt fails the item for good: for a stage that has something to show of
+    // what failed, too.
+    void keep_outputs() noexcept { keeps_outputs_ = true; }
 
 protected:
     ~emitter() = default;
     bool may_consume_ = true;
+    bool keeps_outputs_ = false;
 };
 
 class stage_worker {
@@ -61,7 +65,11 @@ public:
 class stage {
 public:
     virtual ~stage() = default;
-    // Called once, before any open(), with the number of jobs this stage will have. Throws to fail the flow.
+    // Called first, with what the flow has set for this stage: one that sees to a part of it by itself takes it out, as a
+    // stage of processes does with the timeout, of which it knows best when it begins and how to end what overran it.
+    virtual void adopt(stage_policy& policy);
+    // Called once, before any open(), with the number of jobs this stage will have, on a line that lives until close() has
+    // returned and is stopped with the flow. Throws to fail the flow.
     virtual task<> start(unsigned jobs);
     // Called jobs * items_per_job() times before the first item: a worker for each item that is at work at a time. Throws
     // to fail the flow.

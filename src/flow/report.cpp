@@ -1,0 +1,114 @@
+#include <leat/flow/report.hpp>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+namespace leat {
+
+namespace {
+
+std::string_view word(flow_end end) {
+    switch (end) {
+        case flow_end::complete:
+            return "complete";
+        case flow_end::failed:
+            return "failed";
+        case flow_end::interrupted:
+            return "interrupted";
+    }
+    return "";
+}
+
+// "1234567" → "1,234,567".
+std::string grouped(std::uint64_t number) {
+    std::string digits = std::to_string(number);
+    for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+        digits.insert(static_cast<std::size_t>(at), 1, ',');
+    return digits;
+}
+
+std::string milliseconds(double ms) {
+    if (ms >= 10'000) return fmt::format("{:.1f} s", ms / 1000);
+    if (ms >= 100) return fmt::format("{:.0f} ms", ms);
+    if (ms >= 0.1) return fmt::format("{:.1f} ms", ms);
+    return fmt::format("{:.1f} us", ms * 1000);
+}
+
+}  // namespace
+
+std::string report::to_json() const {
+    boost::json::object all;
+    all["flow"] = flow;
+    all["end"] = word(end);
+    if (!error.empty()) all["error"] = error;
+    all["in"] = in;
+    all["out"] = out;
+    all["skipped"] = skipped;
+    all["dead"] = dead;
+    all["failed"] = failed;
+    all["unfinished"] = unfinished;
+    all["seconds"] = seconds;
+    boost::json::array each_stage;
+    for (const stage_report& each : stages) {
+        boost::json::object one;
+        one["name"] = each.name;
+        one["in"] = each.in;
+        one["out"] = each.out;
+        one["skipped"] = each.skipped;
+        one["retried"] = each.retried;
+        one["dead"] = each.dead;
+        one["failed"] = each.failed;
+        one["jobs"] = each.jobs;
+        one["busy_s"] = each.busy_s;
+        one["starved_s"] = each.starved_s;
+        one["blocked_s"] = each.blocked_s;
+        one["p50_ms"] = each.p50_ms;
+        one["p99_ms"] = each.p99_ms;
+        each_stage.push_back(std::move(one));
+    }
+    all["stages"] = std::move(each_stage);
+    boost::json::array names;
+    for (const std::string& each : unfinished_names) names.emplace_back(each);
+    if (!names.empty()) all["unfinished_names"] = std::move(names);
+    return boost::json::serialize(all);
+}
+
+std::string report::to_text() const {
+    std::string text = fmt::format("{}: {} in {:.2f} s", flow, word(end), seconds);
+    if (seconds > 0) text += fmt::format(", {:.0f} items/s", static_cast<double>(in - unfinished) / seconds);
+    text += '\n';
+    if (!error.empty()) text += fmt::format("  error: {}\n", error);
+    text += fmt::format("  {} in = {} out + {} skipped + {} dead + {} failed + {} unfinished{}\n", grouped(in),
+                        grouped(out), grouped(skipped), grouped(dead), grouped(failed), grouped(unfinished),
+                        adds_up() ? "" : "  (DOES NOT ADD UP: please report this)");
+    std::size_t widest = 5;
+    for (const stage_report& each : stages) widest = std::max(widest, each.name.size());
+    text += fmt::format("  {:<{}} {:>4} {:>10} {:>10} {:>8} {:>7} {:>6} {:>6}  {:>5} {:>7} {:>7} {:>9} {:>9}\n",
+                        "stage", widest, "jobs", "in", "out", "skipped", "retried", "dead", "failed", "busy", "starved",
+                        "blocked", "p50", "p99");
+    const stage_report* busiest = nullptr;
+    for (const stage_report& each : stages) {
+        const auto share = [&](double part) {
+            const double all = each.busy_s + each.starved_s + each.blocked_s;
+            return all > 0 ? fmt::format("{:.0f}%", 100 * part / all) : std::string("-");
+        };
+        text += fmt::format("  {:<{}} {:>4} {:>10} {:>10} {:>8} {:>7} {:>6} {:>6}  {:>5} {:>7} {:>7} {:>9} {:>9}\n",
+                            each.name, widest, each.jobs, grouped(each.in), grouped(each.out), grouped(each.skipped),
+                            each.retried, each.dead, each.failed, share(each.busy_s), share(each.starved_s),
+                            share(each.blocked_s), milliseconds(each.p50_ms), milliseconds(each.p99_ms));
+        if (busiest == nullptr || each.busy_s / each.jobs > busiest->busy_s / busiest->jobs) busiest = &each;
+    }
+    if (busiest != nullptr && seconds > 0 && busiest->busy_s > 0)
+        text += fmt::format("  busiest: {} ({:.0f}% of the time of its {} job{})\n", busiest->name,
+                            100 * busiest->busy_s / (seconds * busiest->jobs), busiest->jobs,
+                            busiest->jobs == 1 ? "" : "s");
+    constexpr std::size_t most_shown = 10;
+    for (std::size_t i = 0; i < std::min(most_shown, unfinished_names.size()); ++i)
+        text += fmt::format("  unfinished: {}\n", unfinished_names[i]);
+    if (unfinished > most_shown && !unfinished_names.empty())
+        text += fmt::format("  … and {} more unfinished\n", unfinished - most_shown);
+    return text;
+}
+
+}  // namespace leat

@@ -1,0 +1,37 @@
+#include <leat/flow/run_flow.hpp>
+
+#include <leat/task/this_task.hpp>
+
+#include "engine.hpp"
+
+namespace leat {
+
+task<> stage_worker::finish(emitter&) { co_return; }
+task<> stage_worker::close() { co_return; }
+void stage::adopt(stage_policy&) {}
+task<> stage::start(unsigned) { co_return; }
+task<> stage::close() { co_return; }
+
+flow_control::flow_control() : state_(std::make_shared<state>()) {}
+flow_control::~flow_control() = default;
+void flow_control::drain() noexcept { state_->drain.request_stop(); }
+void flow_control::stop() noexcept {
+    state_->drain.request_stop();
+    state_->stop.request_stop();
+}
+
+flow_control::progress flow_control::snapshot() const {
+    const std::scoped_lock held(state_->lock);
+    return state_->engine != nullptr ? state_->engine->snapshot() : state_->last;
+}
+
+task<report> run_flow(flow_graph graph, const flow_options& options) {
+    context& line = co_await this_task::line();
+    const auto engine = std::make_unique<flow_engine>(std::move(graph), options, line.where());
+    co_await engine->run();
+    report done = engine->take_report();
+    if (line.stop_requested()) throw cancelled{};
+    co_return done;
+}
+
+}  // namespace leat

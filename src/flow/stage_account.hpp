@@ -1,0 +1,83 @@
+// stage_account: the counts and times of one stage while it runs. Written by its workers, read by reports and progress.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstdint>
+
+#include <leat/flow/report.hpp>
+
+namespace leat {
+
+// How long things took, in buckets of an eighth of a power of two: a percentile is off by at most 12 %.
+class latency_histogram {
+public:
+    void add(std::uint64_t ns) noexcept { counts_[bucket(ns)].fetch_add(1, std::memory_order_relaxed); }
+    // The time below which `share` of the entries lie, in nanoseconds; 0 when there are none.
+    [[nodiscard]] double percentile(double share) const noexcept {
+        std::uint64_t all = 0;
+        for (const auto& each : counts_) all += each.load(std::memory_order_relaxed);
+        if (all == 0) return 0;
+        auto left = static_cast<std::uint64_t>(share * static_cast<double>(all - 1)) + 1;
+        for (std::size_t at = 0; at < counts_.size(); ++at) {
+            const std::uint64_t here = counts_[at].load(std::memory_order_relaxed);
+            if (here >= left) return middle(at);
+            left -= here;
+        }
+        return middle(counts_.size() - 1);
+    }
+
+private:
+    static constexpr unsigned eighths = 8;
+    static std::size_t bucket(std::uint64_t ns) noexcept {
+        if (ns < eighths) return ns;
+        const auto power = static_cast<unsigned>(std::bit_width(ns)) - 1;  // at least 3
+        return eighths * (power - 2) + ((ns >> (power - 3)) & (eighths - 1));
+    }
+    static double middle(std::size_t at) noexcept {
+        if (at < eighths) return static_cast<double>(at);
+        const std::size_t power = at / eighths + 2;
+        const double width = static_cast<double>(std::uint64_t{1} << (power - 3));
+        return (static_cast<double>(eighths + at % eighths) + 0.5) * width;
+    }
+    // relaxed throughout: counts for reports order nothing.
+    std::array<std::atomic<std::uint32_t>, eighths * 62> counts_{};
+};
+
+// relaxed throughout, for the same reason.
+class tally {
+public:
+    void add(std::uint64_t n = 1) noexcept { value_.fetch_add(n, std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+private:
+    std::atomic<std::uint64_t> value_{0};
+};
+
+struct stage_account {
+    tally in, out, skipped, retried, dead, failed;
+    tally busy_ns, starved_ns, blocked_ns;
+    latency_histogram latency;
+
+    [[nodiscard]] stage_report report(const std::string& name, unsigned jobs) const {
+        stage_report r;
+        r.name = name;
+        r.in = in.get();
+        r.out = out.get();
+        r.skipped = skipped.get();
+        r.retried = retried.get();
+        r.dead = dead.get();
+        r.failed = failed.get();
+        r.jobs = jobs;
+        r.busy_s = static_cast<double>(busy_ns.get()) * 1e-9;
+        r.starved_s = static_cast<double>(starved_ns.get()) * 1e-9;
+        r.blocked_s = static_cast<double>(blocked_ns.get()) * 1e-9;
+        r.p50_ms = latency.percentile(0.50) * 1e-6;
+        r.p99_ms = latency.percentile(0.99) * 1e-6;
+        return r;
+    }
+};
+
+}  // namespace leat
