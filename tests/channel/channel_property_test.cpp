@@ -1,0 +1,160 @@
+// The promise of a channel under everything at once: several producers and consumers, random stops, resizes, closes and
+// aborts. Each value is received exactly once or comes back to its sender, and what an abort drops is destroyed.
+#include <leat/channel/channel.hpp>
+
+#include <array>
+#include <core.hpp>
+#include <random>
+#include <vector>
+
+#include <leat/task/scope.hpp>
+#include <leat/task/timeout.hpp>
+
+namespace {
+
+using leat::task;
+using namespace std::chrono_literals;
+
+struct parcel {
+    parcel(int id, leat::env::atomic<int>& count) : number(id), alive(&count) { alive->fetch_add(1); }
+    parcel(parcel&& other) noexcept : number(other.number), alive(other.alive) { alive->fetch_add(1); }
+    parcel& operator=(parcel&&) = delete;
+    ~parcel() { alive->fetch_sub(1); }
+    int number;
+    leat::env::atomic<int>* alive;
+};
+std::size_t weight_of(const parcel& item) { return static_cast<std::size_t>(item.number % 7) + 1; }
+
+constexpr int producers = 4;
+constexpr int each = 400;
+
+struct ledger {
+    std::array<leat::env::atomic<int>, producers * each> received{};
+    std::array<leat::env::atomic<int>, producers * each> returned{};
+    leat::env::atomic<int> accepted{0};
+    leat::env::atomic<int> alive{0};
+};
+
+std::size_t place(int number) { return static_cast<std::size_t>(number); }
+
+task<> produces(leat::sender<parcel> out, ledger& book, int first, unsigned seed) {
+    std::mt19937 random(seed);
+    for (int number = first; number < first + each; ++number) {
+        parcel item(number, book.alive);
+        for (;;) {
+            auto operation = out.send(std::move(item));
+            task<leat::expected<void, leat::send_error<parcel>>> sending =
+                random() % 4 == 0 ? leat::timeout(std::move(operation), (random() % 30) * 1us)
+                                  : leat::detail::as_task(std::move(operation));
+            auto sent = co_await sending;
+            if (sent) {
+                book.accepted.fetch_add(1);
+                break;
+            }
+            EXPECT_EQ(sent.error().value.number, number);
+            if (sent.error().why == leat::send_error<parcel>::reason::cancelled && random() % 2 == 0) {
+                // Tries the same value again, as one that it was given anew.
+                auto again = out.try_send(std::move(sent.error().value));
+                if (again) {
+                    book.accepted.fetch_add(1);
+                    break;
+                }
+                book.returned[place(again.error().value.number)].fetch_add(1);
+                break;
+            }
+            book.returned[place(sent.error().value.number)].fetch_add(1);
+            break;
+        }
+        if (random() % 8 == 0) co_await leat::this_task::yield();
+    }
+}
+
+task<> consumes(leat::receiver<parcel> in, ledger& book, unsigned seed) {
+    std::mt19937 random(seed);
+    std::vector<int> last(producers, -1);
+    for (;;) {
+        try {
+            auto operation = in.recv();
+            task<leat::expected<parcel, leat::recv_error>> receiving =
+                random() % 4 == 0 ? leat::timeout(std::move(operation), (random() % 30) * 1us)
+                                  : leat::detail::as_task(std::move(operation));
+            const auto item = co_await receiving;
+            if (!item) co_return;
+            book.received[place(item->number)].fetch_add(1);
+            int& before = last[place(item->number / each)];
+            EXPECT_LT(before, item->number);  // first in, first out for each producer
+            before = item->number;
+        } catch (const leat::timed_out&) {
+        }
+        if (random() % 16 == 0) co_await leat::this_task::yield();
+    }
+}
+
+task<> resizes(leat::receiver<parcel> in, unsigned seed) {
+    std::mt19937 random(seed);
+    for (int i = 0; i < 40; ++i) {
+        in.set_bounds(leat::channel_bounds(random() % 5, 1 + random() % 20));
+        co_await leat::sleep_for((random() % 50) * 1us);
+    }
+    in.set_bounds(leat::channel_bounds(3, 20));
+}
+
+enum class ending { by_senders, by_close, by_abort };
+
+task<> one_run(unsigned seed, int consumers, ending how, ledger& book) {
+    auto [out, in] = leat::channel<parcel>(leat::channel_bounds(3, 12), weight_of);
+    leat::scope work;
+    for (int i = 0; i < producers; ++i)
+        work.spawn(produces, out, std::ref(book), i * each, seed * 100 + static_cast<unsigned>(i));
+    for (int i = 0; i < consumers; ++i)
+        work.spawn(consumes, in, std::ref(book), seed * 100 + 50 + static_cast<unsigned>(i));
+    work.spawn(resizes, in, seed);
+    if (how != ending::by_senders) {
+        co_await leat::sleep_for(300us);
+        if (how == ending::by_close) in.close();
+        else in.abort();
+    }
+    out.reset();
+    in.reset();
+    co_await work.join();
+}
+
+void check(const ledger& book, bool may_drop) {
+    int received = 0;
+    int returned = 0;
+    for (int number = 0; number < producers * each; ++number) {
+        const int got = book.received[place(number)].load();
+        const int back = book.returned[place(number)].load();
+        EXPECT_LE(got + back, 1) << "value " << number;
+        EXPECT_TRUE(may_drop || got + back == 1) << "value " << number;
+        received += got;
+        returned += back;
+    }
+    EXPECT_EQ(book.accepted.load() + returned, producers * each);
+    EXPECT_LE(received, book.accepted.load());
+    EXPECT_TRUE(may_drop || received == book.accepted.load());
+    EXPECT_EQ(book.alive.load(), 0);
+}
+
+TEST(channel_property, every_value_is_received_once_or_returned) {
+    for (unsigned seed = 1; seed <= 12; ++seed) {
+        for (const unsigned threads : {1U, 4U}) {
+            SCOPED_TRACE("seed " + std::to_string(seed) + ", threads " + std::to_string(threads));
+            const ending how = seed % 3 == 0 ? ending::by_close : ending::by_senders;
+            ledger book;
+            leat_test::on_threads(threads, one_run, seed, seed % 2 == 0 ? 1 : 3, how, book);
+            check(book, false);
+        }
+    }
+}
+
+TEST(channel_property, an_abort_drops_only_what_was_accepted_and_destroys_it) {
+    for (unsigned seed = 1; seed <= 6; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        ledger book;
+        leat_test::on_threads(4, one_run, seed, 2, ending::by_abort, book);
+        check(book, true);
+    }
+}
+
+}  // namespace
