@@ -18,14 +18,14 @@ namespace leat {
 // cancelled when options.stop was asked to stop. Not from inside a task (a bug).
 template <class Function, class... Argument>
     requires std::invocable<Function, Argument...>
-auto run(const run_options& options, Function&& fn, Argument&&... arguments) {
+decltype(auto) run(const run_options& options, Function&& fn, Argument&&... arguments) {
     const std::unique_ptr<runtime> where = make_runtime(options);
     return where->run(std::invoke(std::forward<Function>(fn), std::forward<Argument>(arguments)...), options.stop,
                       options.name);
 }
 template <class Function, class... Argument>
     requires std::invocable<Function, Argument...>
-auto run(Function&& fn, Argument&&... arguments) {
+decltype(auto) run(Function&& fn, Argument&&... arguments) {
     return run(run_options{}, std::forward<Function>(fn), std::forward<Argument>(arguments)...);
 }
 
