@@ -37,6 +37,12 @@ bool context::commit_wait() noexcept {
     }
 }
 
+bool context::withdraw(ticket which, wake reason) noexcept {
+    if (!claim(which, reason)) return false;
+    waits_for_.store(nullptr, env::relaxed);  // relaxed: a report, orders nothing
+    return true;
+}
+
 bool context::claim(ticket which, wake reason) noexcept {
     std::uint64_t before = word_.load(env::acquire);
     for (;;) {

@@ -34,7 +34,7 @@ public:
         ticket_ = line.current_ticket();
         // acq_rel: release publishes waiter_ and ticket_ to the last arrival; acquire when that was before us.
         if (left_.fetch_sub(1, env::acq_rel) != 1) return true;
-        (void)line.claim(ticket_, context::wake::ready);
+        (void)line.withdraw(ticket_, context::wake::ready);
         return false;
     }
     // Makes it usable again, after the wait.
@@ -63,9 +63,10 @@ public:
         : context(where, name), end_(this), at_end_(at_end) {}
 
 protected:
-    // Runs the body on this thread until it first waits or ends.
+    // Runs the body on this thread until it first waits or ends; or soon, when arms in arms would eat the stack.
     void start(std::coroutine_handle<> body) noexcept {
         context* const before = current();
+        if (!nest_inside(before)) return post_at(body, false);
         enter();
         body.resume();
         env::this_thread(env::slot::context) = before;
@@ -105,7 +106,7 @@ public:
     arm(context& parent, task<T> body, end_function at_end) noexcept
         : arm_base(parent, at_end), body_(std::move(body)) {}
 
-    // Runs below `upstream` until the body first waits. Once.
+    // Runs below `upstream` until the body first waits, or soon. Once.
     void start(stop_source& upstream) noexcept {
         attach(upstream);
         arm_base::start(body_.start_on(*this, end()));

@@ -72,6 +72,9 @@ public:
         return begin(at, what, how, 0);
     }
     [[nodiscard]] bool commit_wait() noexcept;
+    // For a line that need not wait after all: ends the wait that it has begun and not committed, so that it may go on
+    // without a suspension. False when somebody else has ended it already, and will call resume().
+    [[nodiscard]] bool withdraw(ticket which, wake reason) noexcept;
     // The ticket of the wait just begun: to be copied into queues before anybody can claim it. A stop request may have
     // ended the wait meanwhile: then the ticket is stale already.
     [[nodiscard]] ticket current_ticket() const noexcept {
@@ -110,9 +113,14 @@ public:
         return true;
     }
 
-    // Counts resumptions nested on this stack where the compiler makes no tail call of them: false when it is time to go
-    // through the run queue instead.
+    // Counts resumptions nested on this stack: those that the compiler makes no tail call of, and arms that start in place.
+    // False when it is time to go through the run queue instead.
     [[nodiscard]] bool nest() noexcept { return nested_++ < nested_bound; }
+    // The same for a line that starts in place on the stack of `outer` (null: at its bottom).
+    [[nodiscard]] bool nest_inside(const context* outer) noexcept {
+        nested_ = outer == nullptr ? 0 : outer->nested_;
+        return nest();
+    }
 
 protected:
     context(executor& where, const char* name, work_item::function body) noexcept
