@@ -13,7 +13,7 @@ bool sleeper::suspend(context& line, std::coroutine_handle<> at) noexcept {
     if (!line.prepare_wait(at, "sleep")) return false;
     ticket_ = line.current_ticket();
     if (due > start) where.start(*this);
-    else if (line.claim(ticket_, context::wake::timed_out)) return false;
+    else if (line.withdraw(ticket_, context::wake::timed_out)) return line.yields_at(at);
     return line.commit_wait();
 }
 

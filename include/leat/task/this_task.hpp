@@ -8,7 +8,7 @@ namespace leat {
 namespace detail {
 
 template <class Get>
-struct ask_context {
+struct [[nodiscard]] ask_context {
     Get get;
     context* line = nullptr;
     bool await_ready() const noexcept { return false; }
@@ -19,6 +19,17 @@ struct ask_context {
     }
     decltype(auto) await_resume() const noexcept { return get(*line); }
 };
+
+// `time` as a duration of our clock. Where a century does not reach it is for ever: hours::max() has no value in it.
+template <class Rep, class Period>
+constexpr duration within_clock(std::chrono::duration<Rep, Period> time) noexcept {
+    using seconds = std::chrono::duration<double>;
+    constexpr std::chrono::hours century(24 * 36525);
+    if constexpr (std::is_same_v<decltype(time), duration>) return time;
+    if (seconds(time) > seconds(century)) return duration::max();
+    if (seconds(time) < -seconds(century)) return -century;
+    return std::chrono::duration_cast<duration>(time);
+}
 
 // A wait for a point in time.
 class sleeper : timer {
@@ -43,13 +54,13 @@ private:
 
 // What sleep_for and sleep_until give: a description that can be moved; the awaiter is made in the awaiting frame.
 template <class When>
-struct sleep_operation {
+struct [[nodiscard]] sleep_operation {
     When when;
     explicit sleep_operation(When value) noexcept : when(value) {}
     sleeper operator co_await() const noexcept { return sleeper(when); }
 };
 
-struct yielder {
+struct [[nodiscard]] yielder {
     bool await_ready() const noexcept { return false; }
     template <has_context Promise>
     void await_suspend(std::coroutine_handle<Promise> self) noexcept {
@@ -76,8 +87,11 @@ inline auto yield() noexcept { return detail::yielder{}; }
 }  // namespace this_task
 
 // Waits for a time or until a point of the executor's clock. Resumes on the same executor; throws cancelled when stopped.
-// A time of zero or less does not wait.
-inline auto sleep_for(duration time) noexcept { return detail::sleep_operation(time); }
+// A time of zero or less does not wait (but lets others run now and then); one beyond the clock waits for ever.
+template <class Rep, class Period>
+auto sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
+    return detail::sleep_operation(detail::within_clock(time));
+}
 inline auto sleep_until(time_point until) noexcept { return detail::sleep_operation(until); }
 
 }  // namespace leat

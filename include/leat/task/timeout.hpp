@@ -63,16 +63,11 @@ task<awaited_t<Operation>> as_task(Operation operation) {
     co_return co_await std::move(operation);
 }
 
-}  // namespace detail
-
-// Runs `operation` for at most `limit`; then stops it and waits for it to end. Gives its value if it won after all, its
-// error if it failed, and throws timed_out otherwise. A limit of zero or less stops it at its first wait. Stopping the
-// awaiting task stops the operation; then its outcome, usually cancelled, comes out.
 template <class T>
-task<T> timeout(task<T> operation, duration limit) {
+task<T> run_in_time(task<T> operation, duration limit) {
     context& line = co_await this_task::line();
-    detail::deadline_group group(line);
-    detail::deadline_arm<T> body(line, group, std::move(operation));
+    deadline_group group(line);
+    deadline_arm<T> body(line, group, std::move(operation));
     group.set(limit);
     body.start(group.stop);
     co_await all_arrived{group.ends, "timeout"};
@@ -82,10 +77,21 @@ task<T> timeout(task<T> operation, duration limit) {
     co_return std::move(end).get();
 }
 
-// The same for any operation of the library that is not a task, e.g. timeout(inbox.recv(), 5s).
-template <class Operation>
+}  // namespace detail
+
+// Runs `operation` for at most `limit`; then stops it and waits for it to end. Gives its value if it won after all, its
+// error if it failed, and throws timed_out otherwise. A limit of zero or less stops it at its first wait; one beyond the
+// clock never does. Stopping the awaiting task stops the operation; then its outcome, usually cancelled, comes out.
+template <class T, class Rep, class Period>
+task<T> timeout(task<T> operation, std::chrono::duration<Rep, Period> limit) {
+    return detail::run_in_time(std::move(operation), detail::within_clock(limit));
+}
+
+// The same for any operation of the library that is not a task, e.g. timeout(inbox.recv(), 5s). One that reports a stop in
+// its result instead of throwing (send) does so here too.
+template <class Operation, class Rep, class Period>
     requires(!detail::is_task<Operation>::value)
-auto timeout(Operation operation, duration limit) {
+auto timeout(Operation operation, std::chrono::duration<Rep, Period> limit) {
     return timeout(detail::as_task(std::move(operation)), limit);
 }
 
