@@ -113,7 +113,7 @@ public:
 private:
     friend class detail::spawned_base;
 
-    class join_operation {
+    class [[nodiscard]] join_operation {
     public:
         join_operation(scope& owner, bool throws) noexcept : owner_(owner), throws_(throws) {}
         bool await_ready() const noexcept { return false; }
@@ -151,6 +151,12 @@ struct scope_body : arm<T> {
     countdown ends{1};
 };
 
+template <class T, class Function, class... Argument>
+task<T> call_in(Function& fn, scope& work, Argument&... arguments) {
+    task<T> body = fn(work, std::move(arguments)...);
+    co_return co_await body;
+}
+
 }  // namespace detail
 
 // Runs fn(scope&, args…), then joins the scope, on every path. When the body or a task fails, all others are stopped, and
@@ -161,7 +167,8 @@ auto with_scope(Function fn, Argument... arguments)
     using value = typename std::invoke_result_t<Function, scope&, Argument...>::value_type;
     context& line = co_await this_task::line();
     scope work(line);
-    detail::scope_body<value> body(line, fn(work, std::move(arguments)...));
+    // Through a task of ours, so that what fn itself throws, before there is a task of it, is an end like any other.
+    detail::scope_body<value> body(line, detail::call_in<value>(fn, work, arguments...));
     body.start(work.source());
     co_await all_arrived{body.ends, "scope body"};
     outcome<value> end = body.take();
