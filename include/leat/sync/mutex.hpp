@@ -36,7 +36,7 @@ private:
         using acquire::acquire;
         guard await_resume() { return guard(acquire::await_resume()); }
     };
-    struct lock_operation {
+    struct [[nodiscard]] lock_operation {
         explicit lock_operation(semaphore& from) noexcept : one(from) {}
         awaiter operator co_await() const noexcept { return {one, 1}; }
         semaphore& one;

@@ -75,7 +75,7 @@ private:
         std::size_t count;
         bool waited = false;
     };
-    struct acquire_operation {
+    struct [[nodiscard]] acquire_operation {
         acquire_operation(semaphore& from, std::size_t permits) noexcept : owner(from), count(permits) {}
         awaiter operator co_await() const noexcept { return {owner, count}; }
         semaphore& owner;

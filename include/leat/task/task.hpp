@@ -84,6 +84,8 @@ public:
     task<T> get_return_object() noexcept;
     template <class U = T>
     void return_value(U&& value) {
+        static_assert(!std::is_lvalue_reference_v<T> || std::is_lvalue_reference_v<U>,
+                      "a task that gives a reference returns an object that outlives it, not a temporary");
         result.set_value(std::forward<U>(value));
     }
     void unhandled_exception() noexcept { result.set_current_exception(); }
