@@ -1,5 +1,7 @@
 #include <leat/runtime/event_loop.hpp>
 
+#include <utility>
+
 #include <leat/base/bug.hpp>
 
 namespace leat {
@@ -8,11 +10,16 @@ namespace {
 constexpr int steps_between_polls = 64;  // a busy loop looks at events and timers this often
 }
 
-event_loop::~event_loop() { drop_attachments(); }
+event_loop::~event_loop() {
+    visitors_.wait();
+    drop_attachments();
+}
 
 void event_loop::post(work_item& item) noexcept {
+    if (env::this_thread(env::slot::worker) == this) return ready_.push(item);
+    const visitors::visit inside(visitors_);
     ready_.push(item);
-    if (env::this_thread(env::slot::worker) != this) sleep_.unpark();
+    sleep_.unpark();
 }
 
 void event_loop::start(timer& timer) noexcept {
@@ -29,9 +36,11 @@ bool event_loop::step() noexcept {
 bool event_loop::poll() noexcept {
     void*& worker = env::this_thread(env::slot::worker);
     void* const before = std::exchange(worker, this);
+    void* const line = env::this_thread(env::slot::context);  // of another runtime's task, which may drive this loop
     bool any = timers_.fire(env::now());
     if (poller* const events = events_.load(env::acquire)) any |= events->poll();
     for (int i = 0; i < steps_between_polls && step(); ++i) any = true;
+    env::this_thread(env::slot::context) = line;
     worker = before;
     return any;
 }

@@ -59,6 +59,7 @@ thread_pool::thread_pool(unsigned threads) {
 }
 
 thread_pool::~thread_pool() {
+    visitors_.wait();
     end_workers();
     drop_attachments();
 }
@@ -77,7 +78,8 @@ thread_pool::worker* thread_pool::here() const noexcept {
 
 void thread_pool::post(work_item& item) noexcept {
     worker* const self = here();
-    if (self == nullptr || item.urgency == priority::high) {
+    if (self == nullptr) return post_from_outside(item);
+    if (item.urgency == priority::high) {
         inbox_.push(item);
     } else if (work_item* const former = self->lifo.exchange(&item, env::seq_cst)) {
         if (!self->queue.push(*former)) inbox_.push(*former);
@@ -87,7 +89,14 @@ void thread_pool::post(work_item& item) noexcept {
 
 void thread_pool::post_last(work_item& item) noexcept {
     worker* const self = here();
-    if (self == nullptr || !self->queue.push(item)) inbox_.push(item);
+    if (self == nullptr) return post_from_outside(item);
+    if (!self->queue.push(item)) inbox_.push(item);
+    notify();
+}
+
+void thread_pool::post_from_outside(work_item& item) noexcept {
+    const visitors::visit inside(visitors_);
+    inbox_.push(item);
     notify();
 }
 

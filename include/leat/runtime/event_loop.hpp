@@ -6,6 +6,7 @@
 #include <leat/runtime/parker.hpp>
 #include <leat/runtime/runtime.hpp>
 #include <leat/runtime/timer_queue.hpp>
+#include <leat/runtime/visitors.hpp>
 
 namespace leat {
 
@@ -33,6 +34,7 @@ private:
     inbox ready_;
     timer_queue timers_;
     parker sleep_;
+    visitors visitors_;
     env::atomic<poller*> events_{nullptr};  // null until the io layer brings one
 };
 

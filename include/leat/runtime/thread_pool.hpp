@@ -15,6 +15,7 @@
 #include <leat/runtime/inbox.hpp>
 #include <leat/runtime/runtime.hpp>
 #include <leat/runtime/timer_queue.hpp>
+#include <leat/runtime/visitors.hpp>
 
 namespace leat {
 
@@ -49,12 +50,14 @@ private:
     void fall_asleep(worker& self) noexcept;
     [[nodiscard]] bool anything_ready() const noexcept;
     void notify() noexcept;
+    void post_from_outside(work_item& item) noexcept;
     void wake_driver() noexcept;
     worker* here() const noexcept;
 
     std::vector<std::unique_ptr<worker>> workers_;
     inbox inbox_;
     timer_queue timers_;
+    visitors visitors_;
     env::atomic<poller*> events_{nullptr};  // null until the io layer brings one
     env::atomic<worker*> driver_{nullptr};  // null: nobody sleeps for events; else who does, or is about to
     env::mutex events_lock_;                // the poller's one user: the driver over its sleep, others only try
