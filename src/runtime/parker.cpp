@@ -7,7 +7,7 @@ namespace leat {
 void parker::park(time_point deadline) noexcept {
     std::uint32_t expected = awake;
     if (!state_.compare_exchange_strong(expected, on_futex, env::acq_rel, env::acquire)) {
-        state_.store(awake, env::relaxed);  // notified: consume it; relaxed, the acquire was the failed exchange
+        state_.exchange(awake, env::acq_rel);  // notified: consumes it, and sees all that came before a second one too
         return;
     }
     while (state_.load(env::acquire) == on_futex) {
@@ -18,7 +18,7 @@ void parker::park(time_point deadline) noexcept {
 }
 
 void parker::park_in(poller& events, time_point deadline) noexcept {
-    events_ = &events;
+    if (events_ != &events) events_ = &events;  // once: an unpark that was overtaken may still read it
     std::uint32_t expected = awake;
     // release: unpark() that sees in_poller sees events_.
     if (state_.compare_exchange_strong(expected, in_poller, env::acq_rel, env::acquire)) events.wait(deadline);

@@ -12,7 +12,7 @@ class parker {
 public:
     // Sleeps until unpark() or `deadline`. Only the owner.
     void park(time_point deadline = time_point::max()) noexcept;
-    // Sleeps inside `events`. Only the owner, and only while it alone may wait there.
+    // Sleeps inside `events`, always the same. Only the owner, and only while it alone may wait there.
     void park_in(poller& events, time_point deadline) noexcept;
     // Any thread.
     void unpark() noexcept;
