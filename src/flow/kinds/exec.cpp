@@ -1,0 +1,272 @@
+// exec: a program as a stage, started once an item (mode = "item") or once a job, which is then given lines and answers
+// lines (mode = "persistent"). An item never reaches a shell but as data.
+#include <flow/kinds/exec.hpp>
+
+#include <atomic>
+#include <fmt/format.h>
+
+#include <leat/flow/command_template.hpp>
+#include <leat/flow/record.hpp>
+#include <leat/process/command.hpp>
+#include <leat/process/persistent_pool.hpp>
+#include <leat/task/this_task.hpp>
+
+namespace leat {
+
+namespace {
+
+constexpr std::size_t longest_tail = 2000;  // of a command's standard error, in the text of an error
+
+// "exited with 3" with the end of what the command said.
+std::string with_tail(std::string what, std::string_view err) {
+    while (!err.empty() && (err.back() == '\n' || err.back() == ' ')) err.remove_suffix(1);
+    if (err.empty()) return what;
+    const bool cut = err.size() > longest_tail;
+    if (cut) err.remove_prefix(err.size() - longest_tail);
+    return fmt::format("{}; its standard error{}: {}", what, cut ? " ended with" : "", err);
+}
+
+spawn_options child_of(const option_values& given) {
+    spawn_options child(given.list("exec"));
+    if (given.has("directory")) child.directory = given.text("directory");
+    if (given.has("memory")) child.limits.memory_bytes = given.size("memory");
+    if (given.has("cpu")) {
+        const auto time = std::chrono::ceil<std::chrono::seconds>(given.duration("cpu"));
+        child.limits.cpu_seconds = static_cast<std::uint64_t>(time.count());
+    }
+    if (given.has("open_files")) child.limits.open_files = static_cast<std::uint64_t>(given.integer("open_files"));
+    return child;
+}
+
+// The file of the command, looked up before any item. Throws permanent_error.
+std::string found(const std::string& command, const std::string& directory) {
+    auto file = find_program(command, program_path(), directory);
+    if (!file) throw permanent_error(file.error().message);
+    return std::move(*file);
+}
+
+std::shared_ptr<const command_template> template_of(const option_values& given, bool append) {
+    command_template_options options;
+    options.append_item = append;
+    try {
+        return std::make_shared<command_template>(given.list("exec"), options);
+    } catch (const std::invalid_argument& problem) {
+        throw option_error("exec", problem.what());
+    }
+}
+
+// --- A process an item ---
+
+struct item_settings {
+    spawn_options child;
+    std::shared_ptr<const command_template> arguments;
+    bool feed = true;  // the item goes to standard input
+    std::size_t max_output = 0;
+    duration timeout = duration::max();
+    duration grace{};
+};
+
+class item_worker final : public stage_worker {
+public:
+    item_worker(std::shared_ptr<const item_settings> settings, unsigned slot)
+        : settings_(std::move(settings)), slot_(slot) {}
+
+    task<> process(item& in, emitter& out) override {
+        auto& given = in.value.as<record>();
+        command_options options(settings_->child);
+        options.child.argv = settings_->arguments->fill(given.bytes, in.ack.sequence() + 1, slot_);
+        if (settings_->feed) options.input = out.may_consume() ? std::move(given.bytes) : given.bytes;
+        options.timeout = settings_->timeout;
+        options.grace = settings_->grace;
+        command_result done = co_await run(std::move(options));
+        if (done.timed_out)
+            throw std::runtime_error(with_tail(
+                fmt::format("timed out after {:g} s", std::chrono::duration<double>(settings_->timeout).count()),
+                done.err));
+        if (!done.status.success()) throw std::runtime_error(with_tail(done.status.text(), done.err));
+        if (done.out.size() > settings_->max_output)
+            throw permanent_error(fmt::format("wrote {} bytes to standard output; max_output allows {}",
+                                              done.out.size(), settings_->max_output));
+        record result = out.may_consume() ? std::move(given) : given;
+        result.bytes = done.out.take_text();
+        payload value(std::move(result));
+        co_await out.emit(std::move(value));
+    }
+
+private:
+    static task<command_result> run(command_options options) {
+        try {
+            co_return co_await run_command(std::move(options));
+        } catch (const spawn_failed& failed) {
+            if (failed.retryable()) throw;
+            throw permanent_error(failed.what());
+        }
+    }
+    std::shared_ptr<const item_settings> settings_;
+    unsigned slot_;
+};
+
+class item_stage final : public stage {
+public:
+    explicit item_stage(const option_values& given) {
+        auto settings = std::make_shared<item_settings>();
+        const bool as_argument = given.has("input") && given.text("input") == "argument";
+        settings->child = child_of(given);
+        settings->arguments = template_of(given, as_argument);
+        settings->feed = given.has("input") ? !as_argument : !settings->arguments->takes_item();
+        settings->max_output = given.size("max_output");
+        settings->grace = given.duration("grace");
+        settings_ = std::move(settings);
+    }
+    void adopt(stage_policy& policy) override {
+        // The command is ended in time by run_command, which then still knows what it said.
+        if (policy.timeout.count() > 0) settings_->timeout = std::exchange(policy.timeout, {});
+    }
+    task<> start(unsigned) override {
+        const std::string command = settings_->arguments->fixed_command();
+        if (!command.empty()) settings_->child.program = found(command, settings_->child.directory);
+        co_return;
+    }
+    task<std::unique_ptr<stage_worker>> open() override {
+        co_return std::make_unique<item_worker>(settings_, slots_.fetch_add(1) + 1);
+    }
+
+private:
+    std::shared_ptr<item_settings> settings_;  // final once start() has returned
+    std::atomic<unsigned> slots_{0};           // given to workers so far
+};
+
+// --- A process a job ---
+
+class persistent_worker final : public stage_worker {
+public:
+    explicit persistent_worker(persistent_pool& pool) : pool_(pool) {}
+
+    task<> process(item& in, emitter& out) override {
+        auto& given = in.value.as<record>();
+        // One that has cost a worker its life is tried again without neighbours, who would share its fate.
+        const bool suspect = suspect_ == in.ack.sequence() + 1;
+        std::string line = out.may_consume() ? std::move(given.bytes) : given.bytes;
+        if (line.ends_with('\n')) line.pop_back();
+        std::string answer = co_await ask(std::move(line), in.ack.sequence() + 1, suspect);
+        record result = out.may_consume() ? std::move(given) : given;
+        result.bytes = std::move(answer);
+        payload value(std::move(result));
+        co_await out.emit(std::move(value));
+    }
+
+private:
+    task<std::string> ask(std::string line, std::uint64_t number, bool alone) {
+        try {
+            co_return co_await pool_.call(std::move(line), alone);
+        } catch (const worker_failed& failed) {
+            suspect_ = number;
+            std::string message = with_tail(failed.what(), failed.err());
+            if (failed.retryable()) throw std::runtime_error(message);
+            throw permanent_error(message);
+        }
+    }
+    persistent_pool& pool_;
+    std::uint64_t suspect_ = 0;  // number of the item that failed last; 0: none
+};
+
+class persistent_stage final : public stage {
+public:
+    explicit persistent_stage(const option_values& given) {
+        for (const std::string& each : given.list("exec"))
+            if (each == "{}")
+                throw option_error("exec",
+                                   "has {} as an argument: a persistent worker is given its items on standard input");
+        if (given.has("input") && given.text("input") == "argument")
+            throw option_error("input",
+                               "cannot be \"argument\" with mode = \"persistent\": the worker is given its items on "
+                               "standard input");
+        options_.child = child_of(given);
+        options_.window = static_cast<unsigned>(given.integer("window"));
+        options_.max_answer_bytes = given.size("max_output");
+        options_.grace = given.duration("grace");
+        (void)template_of(given, false);
+    }
+    [[nodiscard]] unsigned items_per_job() const noexcept override { return options_.window; }
+    void adopt(stage_policy& policy) override {
+        // For an answer, counted from when its worker has nothing older to answer: the pool's to know.
+        if (policy.timeout.count() > 0) options_.timeout = std::exchange(policy.timeout, {});
+    }
+    task<> start(unsigned jobs) override {
+        options_.child.program = found(options_.child.argv[0], options_.child.directory);
+        options_.workers = jobs;
+        context& line = co_await this_task::line();
+        pool_ = std::make_unique<persistent_pool>(options_, line);
+    }
+    task<std::unique_ptr<stage_worker>> open() override { co_return std::make_unique<persistent_worker>(*pool_); }
+    task<> close() override {
+        if (!pool_) co_return;
+        co_await pool_->close();
+        pool_.reset();
+    }
+
+private:
+    persistent_options options_;
+    std::unique_ptr<persistent_pool> pool_;
+};
+
+std::shared_ptr<stage> make_exec(const option_values& given) {
+    if (given.text("mode") == "persistent") return std::make_shared<persistent_stage>(given);
+    return std::make_shared<item_stage>(given);
+}
+
+}  // namespace
+
+void add_exec_kind(registry& kinds) {
+    component kind;
+    kind.role = component_role::stage;
+    kind.name = "exec";
+    kind.summary = "gives each item to a program, and goes on with what the program writes";
+    kind.help =
+        "mode = \"item\" starts the program once an item. The item is its standard input, or part of its arguments "
+        "where\n"
+        "these hold {} (the item), {.} (without extension), {/} (without directories), {//} (its directory), {/.},\n"
+        "{#} (its number) or {%} (the job's number), as in GNU parallel. What the program writes to standard output\n"
+        "becomes the item; the key stays. An exit status other than 0 fails the item.\n"
+        "mode = \"persistent\" starts the program once a job; it then reads a line an item, and must answer each with "
+        "one\n"
+        "line, in order and without holding it back (python3 -u, stdbuf -oL, sed -u, grep --line-buffered). A program\n"
+        "that dies costs the item that it was at, which a retry gives to another, and no other item.\n"
+        "No shell is involved. Name one to have one; {} in the text of its -c is refused, $0 is the item in\n"
+        "exec = [\"sh\", \"-c\", \"wc -c < \\\"$0\\\"\", \"{}\"].\n";
+    kind.options = {
+        option("exec", option_type::arguments, "the program and its arguments").required(),
+        option("mode", option_type::word, "a process an item, or one that is given item after item")
+            .one_of({"item", "persistent"})
+            .defaults("item"),
+        option("protocol", option_type::word, "how a persistent program reads items and answers")
+            .one_of({"line"})
+            .planned({"frame", "nul"})
+            .defaults("line"),
+        option(
+            "window", option_type::integer,
+            "items that a persistent program is given before it has answered the first; 1: its death repeats nothing")
+            .defaults("8")
+            .at_least(1)
+            .at_most(1024),
+        option(
+            "input", option_type::word,
+            "where the item goes in mode item: as the arguments say when not given; argument appends it where no {} is")
+            .one_of({"stdin", "argument"}),
+        option("directory", option_type::text, "the working directory of the program").also_called({"cwd", "workdir"}),
+        option("max_output", option_type::size, "the most that the program may write for one item")
+            .defaults("64MiB")
+            .at_least(1)
+            .also_called({"max_answer"}),
+        option("grace", option_type::duration, "between SIGTERM and SIGKILL for a program that must end")
+            .defaults("2s"),
+        option("memory", option_type::size, "the most address space of each process").at_least(1),
+        option("cpu", option_type::duration, "the most CPU time of each process").at_least(1),
+        option("open_files", option_type::integer, "the most descriptors of each process").at_least(3),
+    };
+    kind.implied_by = "exec";
+    kind.make_stage = &make_exec;
+    kinds.add(std::move(kind));
+}
+
+}  // namespace leat
