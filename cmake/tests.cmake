@@ -33,9 +33,11 @@ foreach(layer IN LISTS leat_layers)
     leat_tests(${layer} leat_test_support leat_${layer} leat_core)  # below runtime there is nothing to run a task on
 endforeach()
 leat_tests(conformance leat_test_support leat_flow)
-leat_tests(cli leat_test_support leat_flow)
-if(TARGET leat_cli_tests AND TARGET leat)
-    add_dependencies(leat_cli_tests leat)
+if(TARGET leat)
+    leat_tests(cli leat_test_support leat_cli)
+    if(TARGET leat_cli_tests)
+        add_dependencies(leat_cli_tests leat)
+    endif()
 endif()
 
 # The core a second time, on the interleaving explorer instead of the machine. Never linked with the first one.

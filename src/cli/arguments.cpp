@@ -1,0 +1,266 @@
+// The only file that knows CLI11. The command of `leat each` and its items are cut off before, since what they look like is
+// not ours to read.
+#include <cli/arguments.hpp>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <fmt/format.h>
+
+#include <leat/flow/option.hpp>
+#include <leat/flow/policy.hpp>
+
+namespace leat::cli {
+
+namespace {
+
+constexpr const char* about =
+    "leat: runs a command, or a flow of stages, over many inputs: in parallel, in order, with\n"
+    "retries and an account of every item. Data is on standard output, all else on standard error.";
+constexpr const char* about_end =
+    R"(Examples:
+  seq 1000 | leat each -k -j 4 -- bash -c 'sleep 0.01; echo "$0"' {}
+  leat run examples/licences/licences.toml --report report.json
+  leat help each
+
+Exit status: 0 all done; 1 some items failed; 2 bad usage, bad flow file or no such command;
+3 deadlock; 4 the run could not go on; 130 interrupted; 141 output closed; 143 terminated.)";
+
+constexpr const char* each_end =
+    R"(In CMD, {} stands for the item, {.} for the item without its extension, {/} without its
+directories, {//} for its directory, {/.} without both, {#} for its number and {%} for the
+number of its job, as in GNU parallel. Without any of them the item is the last argument.
+No shell reads the item. To have one, name it, and hand the item over as $0:
+
+  leat each -- sh -c 'wc -l < "$0"' {} ::: *.txt
+
+Examples:
+  leat each -j 4 -- gzip -9 {} ::: *.log
+  find . -name '*.jpg' -print0 | leat each -0 -k -- convert {} -resize 800 small/{/}
+  leat each -a urls.txt --timeout 20s --retries 3 -- curl -fsS {}
+  leat each --persistent -- python3 -u answer.py ::: one two three
+
+With --persistent CMD is started once a job. It is given a line an item on standard input and
+answers each with one line, in order and at once (python3 -u, stdbuf -oL, sed -u). The item that
+a worker was at when it died is tried once more, alone; no other item is lost.
+
+The output of an item is written whole, never mixed with another's. An item whose command fails
+is reported on standard error; the others go on, and the exit status is 1.
+Ctrl-C lets the items at work end; a second one stops them at once.)";
+
+constexpr const char* run_end =
+    R"(A flow file names a source, stages and a sink:
+
+  [source]
+  type = "glob"
+  path = "docs/*/copyright"
+
+  [[stage]]
+  name = "upper"
+  exec = ["tr", "a-z", "A-Z"]
+
+  [sink]
+  type = "write"
+  path = "all.txt"
+
+`leat list` shows what there is, `leat list exec` all options of a kind, `leat validate` checks
+a file without running it. Ctrl-C lets the items at work end; a second one stops them at once.)";
+
+// CLI11's help, with a usage line of ours.
+class help_formatter final : public CLI::Formatter {
+public:
+    std::string make_usage(const CLI::App* app, std::string name) const override {
+        constexpr std::pair<std::string_view, std::string_view> usages[] = {
+            {"run", "leat run FLOW.toml [OPTIONS]"},
+            {"each", "leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]"},
+            {"validate", "leat validate FLOW.toml…"},
+            {"list", "leat list [KIND]"},
+            {"help", "leat help [COMMAND]"},
+            {"leat", "leat COMMAND …"},
+        };
+        for (const auto& [command, usage] : usages)
+            if (command == app->get_name()) return fmt::format("Usage: {}\n", usage);
+        return CLI::Formatter::make_usage(app, std::move(name));
+    }
+    // Without the list of the positional arguments, which the usage line shows.
+    std::string make_positionals(const CLI::App*) const override { return {}; }
+};
+
+// A whole number from `least` to `most`.
+unsigned number(const std::string& option, const std::string& text, unsigned least, unsigned most,
+                const char* or_else = "") {
+    unsigned value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value < least || value > most)
+        throw usage_error(
+            fmt::format("{}: found `{}`, expected a number from {} to {}{}", option, text, least, most, or_else));
+    return value;
+}
+
+std::chrono::nanoseconds time_limit(const std::string& option, const std::string& text) {
+    // A number alone is in seconds, as in GNU parallel.
+    const bool bare = !text.empty() && text.find_first_not_of("0123456789.") == std::string::npos;
+    auto time = parse_duration(bare ? text + "s" : text);
+    if (!time) throw usage_error(fmt::format("{}: found `{}`, {}", option, text, time.error()));
+    if (time->count() == 0) throw usage_error(fmt::format("{}: found `{}`, expected a time above zero", option, text));
+    return *time;
+}
+
+// What the parser gives before it is looked at.
+struct raw_texts {
+    std::string jobs, timeout, tries, window, progress = "auto";
+};
+
+void add_output_options(CLI::App& to, run_output& output, raw_texts& raw) {
+    to.add_option("--report", output.report_file, "write the account of the run to this file, as JSON")
+        ->type_name("FILE");
+    to.add_option("--progress", raw.progress,
+                  "auto: shown when standard error is a terminal; json: an object a line; none")
+        ->type_name("MODE");
+}
+
+void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
+    each.add_option("-j,--jobs", raw.jobs, "how many at a time; auto, the default: as many as there are CPUs")
+        ->type_name("N|auto");
+    each.add_flag("-k,--keep-order", to.keep_order, "write outputs in the order of the items");
+    each.add_option("-a,--arg-file", to.items_file, "take the items from this file, one a line")->type_name("FILE");
+    each.add_flag("-0,--null", to.nul_separated, "items end with a NUL byte, not with a line");
+    each.add_flag("--persistent", to.persistent,
+                  "start CMD once a job; it is given a line an item, and answers a line");
+    each.add_option("--window", raw.window, "items that a persistent worker may hold; 1: its death repeats nothing (8)")
+        ->type_name("N");
+    each.add_option("--timeout", raw.timeout, "end what takes longer: 20s, 500ms, 2m; a number alone is in seconds")
+        ->type_name("TIME");
+    each.add_option("--retries", raw.tries, "try a failing item up to N times in all")->type_name("N");
+    each.add_flag("--tag", to.tag, "put the item and a tab in front of each line of its output");
+    each.add_flag("--shell-quote", to.shell_quote, "allow {} in the text of a shell's -c, put there in quotes");
+    add_output_options(each, to.output, raw);
+    each.footer(each_end);
+    each.prefix_command();
+}
+
+progress_mode progress_of(const std::string& text) {
+    if (text == "auto") return progress_mode::automatic;
+    if (text == "json") return progress_mode::json;
+    if (text == "none") return progress_mode::none;
+    throw usage_error(fmt::format("--progress: found `{}`, expected auto, json or none", text));
+}
+
+// The items behind `:::`, cut off from `words`.
+std::optional<std::vector<std::string>> cut_items(std::vector<std::string>& words) {
+    const auto mark = std::find(words.begin(), words.end(), ":::");
+    if (mark == words.end()) return std::nullopt;
+    std::vector<std::string> items(mark + 1, words.end());
+    words.erase(mark, words.end());
+    if (std::find(items.begin(), items.end(), ":::") != items.end())
+        throw usage_error("each: found a second `:::`; several sources of items are not supported yet");
+    return items;
+}
+
+// What follows the first `--`, cut off from `words`.
+std::optional<std::vector<std::string>> cut_command(std::vector<std::string>& words) {
+    const auto mark = std::find(words.begin(), words.end(), "--");
+    if (mark == words.end()) return std::nullopt;
+    std::vector<std::string> command(mark + 1, words.end());
+    words.erase(mark, words.end());
+    return command;
+}
+
+void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::string> rest, bool command_was_cut) {
+    if (!rest.empty() && (command_was_cut || rest.front().starts_with('-')))
+        throw usage_error(fmt::format("each: found `{}`, which is no option of leat each", rest.front()));
+    if (!command_was_cut) to.command = std::move(rest);
+    if (to.command.empty())
+        throw usage_error("each: there is no command: leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]");
+    if (to.items && !to.items_file.empty())
+        throw usage_error("each: found both ::: and -a: the items come from one of them");
+    if (!raw.jobs.empty() && raw.jobs != "auto")
+        to.jobs = number("-j", raw.jobs, 1, stage_policy::most_jobs, ", or `auto` for as many as is good");
+    if (!raw.tries.empty()) to.tries = number("--retries", raw.tries, 1, 1'000'000);
+    if (!raw.window.empty()) to.window = number("--window", raw.window, 1, 1024);
+    if (!raw.window.empty() && !to.persistent)
+        throw usage_error("--window: is for --persistent: without it each process has one item");
+    if (!raw.timeout.empty()) to.timeout = time_limit("--timeout", raw.timeout);
+    to.output.progress = progress_of(raw.progress);
+}
+
+}  // namespace
+
+command_line parse_command_line(int argc, const char* const* argv) {
+    std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+    each_arguments each;
+    const bool is_each = !words.empty() && words.front() == "each";
+    std::optional<std::vector<std::string>> command;
+    if (is_each) {
+        each.items = cut_items(words);
+        command = cut_command(words);
+        if (command) each.command = *command;
+    }
+
+    CLI::App app(about, "leat");
+    app.set_version_flag("--version", "leat " LEAT_VERSION);
+    app.footer(about_end);
+    app.require_subcommand(0, 1);
+    const auto formatter = std::make_shared<help_formatter>();
+    formatter->column_width(28);
+    app.formatter(formatter);
+    raw_texts raw;
+    run_arguments run;
+    validate_arguments validate;
+    list_arguments list;
+    std::string topic;
+    CLI::App& run_command = *app.add_subcommand("run", "Runs a flow file");
+    run_command.add_option("flow", run.flow_file, "the flow file")->type_name("FLOW.toml");
+    run_command.add_flag("-q,--quiet", run.quiet, "no report on standard error at the end");
+    add_output_options(run_command, run.output, raw);
+    run_command.footer(run_end);
+    CLI::App& each_command = *app.add_subcommand("each", "Runs a command once an item");
+    add_each(each_command, each, raw);
+    CLI::App& validate_command = *app.add_subcommand("validate", "Checks flow files without running them");
+    validate_command.add_option("flow", validate.flow_files, "the flow files")->type_name("FLOW.toml");
+    validate_command.footer(
+        "Each mistake is a line `file:line:column: what is wrong`; the exit status is then 2.\n\n"
+        "Example:\n  leat validate examples/*/*.toml");
+    CLI::App& list_command = *app.add_subcommand("list", "Shows the kinds of sources, stages and sinks");
+    list_command.add_option("kind", list.kind, "show this kind with all its options")->type_name("KIND");
+    list_command.footer("Examples:\n  leat list\n  leat list exec");
+    CLI::App& help_command = *app.add_subcommand("help", "Shows the help of a command");
+    help_command.add_option("command", topic, "the command")->type_name("COMMAND");
+
+    try {
+        std::reverse(words.begin(), words.end());  // as CLI11 wants it
+        app.parse(words);
+    } catch (const CLI::CallForVersion& version) {
+        return text_to_print{std::string(version.what()) + "\n"};
+    } catch (const CLI::CallForHelp&) {
+        const auto chosen = app.get_subcommands();
+        return text_to_print{chosen.empty() ? app.help() : chosen.front()->help()};
+    } catch (const CLI::ParseError& error) {
+        const auto chosen = app.get_subcommands();
+        throw usage_error(chosen.empty() ? error.what() : chosen.front()->get_name() + ": " + error.what());
+    }
+
+    if (run_command.parsed()) {
+        if (run.flow_file.empty()) throw usage_error("run: there is no flow file: leat run FLOW.toml");
+        run.output.progress = progress_of(raw.progress);
+        return run;
+    }
+    if (each_command.parsed()) {
+        finish_each(each, raw, each_command.remaining(), command.has_value());
+        return each;
+    }
+    if (validate_command.parsed()) {
+        if (validate.flow_files.empty()) throw usage_error("validate: there is no flow file: leat validate FLOW.toml…");
+        return validate;
+    }
+    if (list_command.parsed()) return list;
+    if (help_command.parsed() && !topic.empty()) {
+        for (const CLI::App* const each_app : app.get_subcommands({}))
+            if (each_app->get_name() == topic) return text_to_print{each_app->help()};
+        throw usage_error(fmt::format("help: found `{}`, which is no command of leat", topic));
+    }
+    if (help_command.parsed()) return text_to_print{app.help()};
+    throw usage_error("there is no command; `leat --help` shows them all");
+}
+
+}  // namespace leat::cli

@@ -1,0 +1,69 @@
+// The command line as data: what the user asked for, one struct a subcommand. The only users of the parser's result are the
+// files in commands/.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace leat::cli {
+
+enum class progress_mode : std::uint8_t { automatic, json, none };
+
+// Options of every command that runs a flow.
+struct run_output {
+    std::string report_file;  // empty: none
+    progress_mode progress = progress_mode::automatic;
+};
+
+struct run_arguments {
+    std::string flow_file;
+    bool quiet = false;
+    run_output output;
+};
+
+struct each_arguments {
+    std::vector<std::string> command;
+    std::optional<std::vector<std::string>> items;  // those behind `:::`; none: from a file
+    std::string items_file;                         // "-" or empty: standard input
+    bool nul_separated = false;
+    unsigned jobs = 0;  // 0: automatic
+    bool keep_order = false;
+    bool persistent = false;
+    unsigned window = 8;  // items that a persistent worker holds
+    bool shell_quote = false;
+    bool tag = false;
+    std::chrono::nanoseconds timeout{0};  // 0: none
+    std::optional<unsigned> tries;        // in all; none: 1, or 2 for persistent workers
+    run_output output;
+};
+
+struct validate_arguments {
+    std::vector<std::string> flow_files;
+};
+
+struct list_arguments {
+    std::string kind;  // empty: all
+};
+
+// Text to print and be done: --help, --version.
+struct text_to_print {
+    std::string text;
+};
+
+using command_line = std::variant<text_to_print, run_arguments, each_arguments, validate_arguments, list_arguments>;
+
+// The command line cannot be meant so: what was wrong, what was expected.
+class usage_error : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+// Throws usage_error.
+command_line parse_command_line(int argc, const char* const* argv);
+
+}  // namespace leat::cli

@@ -1,0 +1,96 @@
+// leat each: a command over many items, as a flow: items | command | output.
+#include <cli/commands/commands.hpp>
+
+#include <cerrno>
+#include <cli/each_command.hpp>
+#include <cli/each_items.hpp>
+#include <cli/each_output.hpp>
+#include <cli/session.hpp>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace leat::cli {
+
+namespace {
+
+std::shared_ptr<source> items_of(const each_arguments& command, closed_streams closed, screen& messages) {
+    if (command.items) return items_in_list(*command.items);
+    const char delimiter = command.nul_separated ? '\0' : '\n';
+    if (command.items_file.empty() || command.items_file == "-") {
+        if (closed.input)
+            throw usage_error("each: there are no items: standard input is closed, and neither ::: nor -a is given");
+        if (::isatty(STDIN_FILENO) == 1)
+            messages.print("leat: reading items from the terminal, one a line; Ctrl-D ends them\n");
+        return items_in_file(io::unique_fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), delimiter, "standard input");
+    }
+    io::unique_fd file(::open(command.items_file.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) throw usage_error(fmt::format("-a: cannot read `{}`: {}", command.items_file, std::strerror(errno)));
+    return items_in_file(std::move(file), delimiter, command.items_file);
+}
+
+// Its file, looked up once; empty for a command that depends on the item.
+std::string program_of(const std::string& command) {
+    if (command.empty()) return {};
+    auto found = find_program(command, program_path());
+    if (!found) throw usage_error("each: " + found.error().message);
+    return std::move(*found);
+}
+
+std::shared_ptr<stage> stage_of(const each_arguments& command, unsigned tries, bool progress_shown) {
+    const duration timeout = command.timeout.count() > 0 ? duration(command.timeout) : duration::max();
+    if (command.persistent) {
+        for (const std::string& each : command.command)
+            if (each == "{}")
+                throw usage_error(
+                    "each: found {} as an argument; a persistent worker is given its items on standard input");
+        persistent_options options(command.command);
+        options.child.program = program_of(command.command.front());
+        options.window = command.window;
+        options.timeout = timeout;
+        options.inherit_err = !progress_shown;  // else it would write into the block
+        return command_per_job(std::move(options), tries);
+    }
+    command_template_options how;
+    how.append_item = true;
+    how.shell_quote = command.shell_quote;
+    try {
+        command_template arguments(command.command, how);
+        command_options options;
+        options.child.program = program_of(arguments.fixed_command());
+        options.timeout = timeout;
+        options.out_memory_bytes = std::size_t{256} << 10U;
+        return command_per_item(std::move(arguments), std::move(options), tries);
+    } catch (const std::invalid_argument& problem) {
+        throw usage_error(fmt::format("each: {}", problem.what()));
+    }
+}
+
+}  // namespace
+
+exit_code execute(const each_arguments& command, closed_streams closed) {
+    screen messages(STDERR_FILENO);
+    if (closed.output) throw usage_error("each: standard output is closed: there is no place for the output");
+    const bool progress_shown = command.output.progress == progress_mode::automatic && messages.is_terminal();
+    // A persistent worker's death says little of the item: the suspect is tried once more.
+    const unsigned tries = command.tries.value_or(command.persistent ? 2 : 1);
+
+    stage_policy policy;
+    policy.jobs = command.jobs;
+    policy.retry.max = tries - 1;
+    policy.retry.first_delay = std::chrono::nanoseconds(0);
+    policy.error = on_error::keep_going;
+    session_plan plan;
+    plan.graph.name = "each";
+    plan.graph.source_name = "items";
+    plan.graph.ordered = command.keep_order ? order::input : order::none;
+    plan.graph.stages.push_back({"command", stage_of(command, tries, progress_shown), policy});
+    plan.graph.stages.push_back({"output", each_output(messages, command.tag), {}});
+    plan.graph.from = items_of(command, closed, messages);
+    plan.output = command.output;
+    plan.told_by = "command";
+    return run_session(std::move(plan), messages);
+}
+
+}  // namespace leat::cli

@@ -1,0 +1,116 @@
+#include <cli/each_output.hpp>
+
+#include <cerrno>
+#include <cli/each_items.hpp>
+#include <climits>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <system_error>
+
+#include <leat/io/pipe.hpp>
+#include <leat/runtime/blocking.hpp>
+
+namespace leat::cli {
+
+namespace {
+
+constexpr std::size_t piece_bytes = std::size_t{256} << 10U;
+
+// Puts a prefix in front of each line of a text that comes in pieces.
+class line_tagger {
+public:
+    explicit line_tagger(std::string prefix) : prefix_(std::move(prefix)) {}
+    std::string operator()(std::string_view piece) {
+        std::string tagged;
+        for (const char each : piece) {
+            if (at_start_) tagged += prefix_;
+            tagged += each;
+            at_start_ = each == '\n';
+        }
+        return tagged;
+    }
+
+private:
+    std::string prefix_;
+    bool at_start_ = true;
+};
+
+class output_worker final : public stage_worker {
+public:
+    output_worker(screen& messages, bool tag, io::unique_fd out) : screen_(messages), tag_(tag), out_(std::move(out)) {}
+
+    task<> process(item& in, emitter&) override {
+        auto& result = in.value.as<each_result>();
+        co_await write_out(result);
+        if (!result.err.empty())
+            screen_.print(tag_ ? line_tagger(result.item + "\t")(result.err) : std::string_view(result.err));
+        if (!result.failure.empty()) screen_.print(fmt::format("leat: item '{}': {}\n", result.name(), result.failure));
+        in.ack.commit();
+    }
+
+private:
+    task<> write_out(each_result& result) {
+        line_tagger tagger(result.item + "\t");
+        if (result.out.in_memory()) {
+            if (!tag_) co_return co_await write(result.out.memory());
+            const std::string tagged = tagger(result.out.memory());
+            co_return co_await write(tagged);
+        }
+        std::vector<char> piece(piece_bytes);
+        const auto read = [&result, &piece](std::uint64_t at) { return result.out.read_at(at, piece); };
+        for (std::uint64_t at = 0; at < result.out.size();) {
+            const std::size_t got = co_await blocking(read, at);
+            if (got == 0) break;
+            at += got;
+            const std::string_view text(piece.data(), got);
+            if (!tag_) {
+                co_await write(text);
+                continue;
+            }
+            const std::string tagged = tagger(text);
+            co_await write(tagged);
+        }
+    }
+
+    // What is small and can be written at once is; the rest waits, on another thread where it must.
+    task<> write(std::string_view bytes) {
+        for (std::size_t most = piece_bytes; !bytes.empty() && most > 0;) {
+            pollfd ready{out_.fd(), POLLOUT, 0};
+            if (::poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) break;
+            // A pipe that is ready takes so many bytes without blocking.
+            const ssize_t wrote = ::write(out_.fd(), bytes.data(), std::min<std::size_t>(bytes.size(), PIPE_BUF));
+            if (wrote < 0) break;
+            bytes.remove_prefix(static_cast<std::size_t>(wrote));
+            most -= std::min(most, static_cast<std::size_t>(wrote));
+        }
+        if (bytes.empty()) co_return;
+        auto written = co_await out_.write_all(bytes);
+        if (!written) throw std::system_error(written.error(), "cannot write to standard output");
+    }
+
+    screen& screen_;
+    bool tag_;
+    io::pipe_writer out_;
+};
+
+class output_stage final : public stage {
+public:
+    output_stage(screen& messages, bool tag) : screen_(messages), tag_(tag) {}
+    [[nodiscard]] unsigned most_jobs() const noexcept override { return 1; }
+    task<std::unique_ptr<stage_worker>> open() override {
+        io::unique_fd out(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
+        if (!out) throw std::system_error(errno, std::generic_category(), "standard output");
+        co_return std::make_unique<output_worker>(screen_, tag_, std::move(out));
+    }
+
+private:
+    screen& screen_;
+    bool tag_;
+};
+
+}  // namespace
+
+std::shared_ptr<stage> each_output(screen& messages, bool tag) { return std::make_shared<output_stage>(messages, tag); }
+
+}  // namespace leat::cli

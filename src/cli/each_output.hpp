@@ -1,0 +1,15 @@
+// The sink of `leat each`: writes each result whole, standard output to ours, then standard error to ours, then why it
+// failed, if it did.
+#pragma once
+
+#include <cli/screen.hpp>
+#include <memory>
+
+#include <leat/flow/stage.hpp>
+
+namespace leat::cli {
+
+// `tag`: each line begins with the item and a tab. `messages` must outlive the run.
+std::shared_ptr<stage> each_output(screen& messages, bool tag);
+
+}  // namespace leat::cli

@@ -1,0 +1,179 @@
+#include <cli/session.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <cli/process_setup.hpp>
+#include <cli/progress.hpp>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <leat/io/signals.hpp>
+#include <leat/io/unique_fd.hpp>
+#include <leat/runtime/run.hpp>
+#include <leat/task/scope.hpp>
+#include <leat/task/timeout.hpp>
+
+namespace leat::cli {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t most_messages = 100;  // about failed items
+
+std::uint64_t done_of(const report& counts) { return counts.out + counts.skipped + counts.dead + counts.failed; }
+
+// Opened before the run, so that a run is not wasted on a report that has no place.
+io::unique_fd open_report(const std::string& file) {
+    if (file.empty()) return {};
+    io::unique_fd opened(::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+    if (!opened) throw usage_error(fmt::format("--report: cannot write to `{}`: {}", file, std::strerror(errno)));
+    return opened;
+}
+
+bool write_report(int fd, const std::string& text) {
+    (void)::ftruncate(fd, 0);  // a pipe or a terminal has no length
+    for (std::string_view rest = text; !rest.empty();) {
+        const ssize_t wrote = ::write(fd, rest.data(), rest.size());
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) return false;
+        rest.remove_prefix(static_cast<std::size_t>(wrote));
+    }
+    return true;
+}
+
+class session final : public flow_observer {
+public:
+    session(session_plan plan, screen& messages)
+        : plan_(std::move(plan)), screen_(messages), report_file_(open_report(plan_.output.report_file)) {
+        plan_.options.control = &control_;
+        plan_.options.observer = this;
+    }
+
+    exit_code run() {
+        report done;
+        try {
+            done = leat::run([this] { return live(); });
+        } catch (const std::invalid_argument& problem) {
+            throw usage_error(problem.what());
+        }
+        screen_.show({});
+        if (plan_.output.progress == progress_mode::json) screen_.print(progress_json(control_.snapshot()) + "\n");
+        const bool gone = output_reader_gone();
+        exit_code code = exit_code_of(done, first_signal_.load(), gone);
+        tell(done, code);
+        if (report_file_ && !write_report(report_file_.get(), done.to_json() + "\n")) {
+            screen_.print(fmt::format("leat: cannot write the report to {}: {}\n", plan_.output.report_file,
+                                      std::strerror(errno)));
+            if (code == exit_code::done || code == exit_code::items_failed) code = exit_code::engine_failed;
+        }
+        return code;
+    }
+
+    void item_failed(std::string_view stage, on_error how, std::string_view name, unsigned attempts,
+                     std::string_view error) override {
+        if (stage == plan_.told_by) return;
+        const auto number = messages_.fetch_add(1);
+        if (number == most_messages) screen_.print("leat: more items failed; they are counted, not shown\n");
+        if (number >= most_messages) return;
+        std::string text = fmt::format("leat: {}: item '{}': {}", printable(stage), printable(name), error);
+        if (attempts > 1) text += fmt::format(" (tried {} times)", attempts);
+        if (how == on_error::dead_letter) text += " (kept as a dead letter)";
+        if (how == on_error::skip) text += " (skipped)";
+        screen_.print(text + "\n");
+    }
+
+private:
+    task<report> live() {
+        const auto body = [this](scope& helpers) { return run_with(helpers); };
+        return with_scope(body);
+    }
+    task<report> run_with(scope& helpers) {
+        const auto signals = [this] { return watch_signals(); };
+        helpers.spawn(task_name("signals"), signals);
+        const auto json = [this] { return print_json(); };
+        const auto block = [this] { return redraw(); };
+        if (plan_.output.progress == progress_mode::json) helpers.spawn(task_name("progress"), json);
+        else if (plan_.output.progress == progress_mode::automatic && screen_.is_terminal())
+            helpers.spawn(task_name("progress"), block);
+        outcome<report> end = co_await run_flow(std::move(plan_.graph), plan_.options).as_outcome();
+        helpers.stop();
+        co_return std::move(end).get();
+    }
+
+    task<> watch_signals() {
+        first_signal_ = co_await interrupts_.next();
+        control_.drain();
+        screen_.print(fmt::format("leat: draining: {} items in flight, {} again to stop at once\n",
+                                  control_.snapshot().counts.unfinished,
+                                  first_signal_ == SIGINT ? "Ctrl-C" : "SIGTERM"));
+        (void)co_await interrupts_.next();
+        control_.stop();
+        screen_.print("leat: stopping\n");
+        co_await give_up();
+    }
+    // Whatever hangs now hangs for good: the sentinel of our children sees us go, and ends them.
+    task<> give_up() {
+        outcome<int> third = co_await timeout(interrupts_.next(), 5s).as_outcome();
+        if (third.is_cancelled()) co_return;
+        screen_.show({});
+        ::_exit(128 + first_signal_);
+    }
+
+    task<> redraw() {
+        for (;;) {
+            co_await sleep_for(200ms);
+            progress_style style;
+            style.width = screen_.width();
+            style.color = screen_.wants_color();
+            screen_.show(progress_lines(control_.snapshot(), style));
+        }
+    }
+    task<> print_json() {
+        for (;;) {
+            co_await sleep_for(500ms);
+            screen_.print(progress_json(control_.snapshot()) + "\n");
+        }
+    }
+
+    void tell(const report& done, exit_code code) {
+        if (code == exit_code::output_closed) return;  // whoever would read on has gone
+        if (done.end == flow_end::failed) screen_.print(fmt::format("leat: {}\n", done.error));
+        if (plan_.print_report) return screen_.print(done.to_text());
+        if (done.end == flow_end::interrupted)
+            screen_.print(
+                fmt::format("leat: interrupted: {} items done, {} unfinished\n", done_of(done), done.unfinished));
+        if (const auto failed = done.failed + done.dead; failed > 0)
+            screen_.print(fmt::format("leat: {} of {} items failed\n", failed, done.in));
+    }
+
+    session_plan plan_;
+    screen& screen_;
+    io::unique_fd report_file_;
+    flow_control control_;
+    io::signals interrupts_{SIGINT, SIGTERM};
+    std::atomic<int> first_signal_{0};  // 0: none came
+    std::atomic<std::uint64_t> messages_{0};
+};
+
+}  // namespace
+
+exit_code run_session(session_plan plan, screen& messages) {
+    session one(std::move(plan), messages);
+    return one.run();
+}
+
+exit_code exit_code_of(const report& done, int signal, bool output_gone) noexcept {
+    if (done.end == flow_end::failed) {
+        if (output_gone) return exit_code::output_closed;
+        const bool sink_failed = !done.stages.empty() && done.stages.back().failed > 0;
+        return done.failed > 0 && !sink_failed ? exit_code::items_failed : exit_code::engine_failed;
+    }
+    if (done.end == flow_end::interrupted) return signal == SIGTERM ? exit_code::terminated : exit_code::interrupted;
+    return done.failed + done.dead > 0 ? exit_code::items_failed : exit_code::done;
+}
+
+}  // namespace leat::cli
