@@ -49,7 +49,9 @@ std::string form_of(const option& what) {
 std::string presence_of(const option& what) {
     if (what.is_required) return "required";
     if (what.default_text.empty()) return "";
-    return "default: " + what.default_text;
+    std::string text = "default: ";
+    for (const char each : what.default_text) text += each == '\n' ? std::string("\\n") : std::string(1, each);
+    return text;
 }
 
 // "path (text, required)"

@@ -1,7 +1,7 @@
 // dead_letter_file: keeps the items that failed for good, one JSON object a line, at the end of a file:
 //   {"time":"…Z","flow":…,"stage":…,"attempts":3,"error":…,"sequence":7,"key":…,"attributes":{…},"text":…}
-// with "base64" instead of "text" for bytes that are not UTF-8 (the same for "key_base64", and "error", which is made
-// readable). Letters of earlier runs stay.
+// A value that is not UTF-8 stands in base64 under another name: "base64" for "text", "key_base64" for "key", and so on.
+// Letters of earlier runs stay.
 #pragma once
 
 #include <string>
@@ -18,7 +18,7 @@ public:
     dead_letter_file& operator=(const dead_letter_file&) = delete;
     ~dead_letter_file();
 
-    // Appends one letter with one write. Blocks. One caller at a time. Throws std::runtime_error when it cannot be written
+    // Appends one letter with one write. Blocks. One caller at a time. Throws std::system_error when it cannot be written
     // whole; what was written of it is cut off again.
     void keep(const dead_letter& letter);
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
