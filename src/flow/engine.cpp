@@ -300,6 +300,7 @@ task<> flow_engine::run() {
     for (segment& each : segments_) {
         each.in.reset();
         each.out.reset();
+        each.gate.reset();  // with what was still waiting for its turn
     }
 }
 
