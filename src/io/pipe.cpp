@@ -1,5 +1,6 @@
 #include <leat/io/pipe.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <fcntl.h>
@@ -53,33 +54,57 @@ private:
     unique_fd bell_;
 };
 
-enum class turn : unsigned char { ready, stopped, failed };
+enum class turn : unsigned char { ready, stopped, timed_out, failed };
+
+// What poll(2) takes, rounded up.
+int milliseconds_until(time_point deadline) noexcept {
+    if (deadline == time_point::max()) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - env::now()).count();
+    return static_cast<int>(std::clamp<std::int64_t>(left, 0, INT_MAX));
+}
 
 // Blocks until `fd` is ready. On a thread of the blocking pool.
-turn wait_for(int fd, short what, int bell) noexcept {
+turn wait_for(int fd, short what, int bell, time_point deadline = time_point::max()) noexcept {
     if (fd < 0) {  // which poll would wait for, for ever
         errno = EBADF;
         return turn::failed;
     }
     pollfd both[2] = {{fd, what, 0}, {bell, POLLIN, 0}};
-    while (::poll(both, bell < 0 ? 1 : 2, -1) < 0)
+    int ready = 0;
+    while ((ready = ::poll(both, bell < 0 ? 1 : 2, milliseconds_until(deadline))) < 0)
         if (errno != EINTR) return turn::failed;
+    if (ready == 0) return turn::timed_out;
     return bell >= 0 && both[1].revents != 0 ? turn::stopped : turn::ready;
 }
 
+std::error_code too_late() noexcept { return std::make_error_code(std::errc::timed_out); }
+
+struct read_job {
+    std::span<char> into;
+    time_point deadline;
+    read_job(std::span<char> bytes, time_point until) noexcept : into(bytes), deadline(until) {}
+};
+struct write_job {
+    std::span<const char> bytes;
+    std::uint64_t* written;
+    write_job(std::span<const char> from, std::uint64_t* count) noexcept : bytes(from), written(count) {}
+};
+
 // Nothing: stopped.
-std::optional<expected<std::size_t, std::error_code>> blocking_read(int fd, std::span<char> into, int bell) {
+std::optional<expected<std::size_t, std::error_code>> blocking_read(int fd, read_job job, int bell) {
     for (;;) {
-        const turn ready = wait_for(fd, POLLIN, bell);
+        const turn ready = wait_for(fd, POLLIN, bell, job.deadline);
         if (ready == turn::stopped) return std::nullopt;
+        if (ready == turn::timed_out) return unexpected(too_late());
         if (ready == turn::failed) return unexpected(last_error());
-        const ssize_t got = ::read(fd, into.data(), into.size());
+        const ssize_t got = ::read(fd, job.into.data(), job.into.size());
         if (got >= 0) return static_cast<std::size_t>(got);
         if (errno != EINTR && errno != EAGAIN) return unexpected(last_error());
     }
 }
 
-std::optional<expected<void, std::error_code>> blocking_write(int fd, std::span<const char> bytes, int bell) {
+std::optional<expected<void, std::error_code>> blocking_write(int fd, write_job job, int bell) {
+    std::span<const char> bytes = job.bytes;
     struct stat about{};
     // A pipe that is ready takes so much without blocking; more could block for ever, deaf to the bell.
     const std::size_t most = ::fstat(fd, &about) == 0 && S_ISREG(about.st_mode) ? SSIZE_MAX : PIPE_BUF;
@@ -88,19 +113,23 @@ std::optional<expected<void, std::error_code>> blocking_write(int fd, std::span<
         if (ready == turn::stopped) return std::nullopt;
         if (ready == turn::failed) return unexpected(last_error());
         const ssize_t put = write_without_sigpipe(fd, bytes.data(), std::min(bytes.size(), most));
-        if (put >= 0) bytes = bytes.subspan(static_cast<std::size_t>(put));
-        else if (errno != EINTR && errno != EAGAIN) return unexpected(last_error());
+        if (put >= 0) {
+            bytes = bytes.subspan(static_cast<std::size_t>(put));
+            *job.written += static_cast<std::uint64_t>(put);
+        } else if (errno != EINTR && errno != EAGAIN) {
+            return unexpected(last_error());
+        }
     }
     return expected<void, std::error_code>();
 }
 
-// Does use(fd, bytes, bell) on a thread of the blocking pool; throws cancelled when it was stopped.
-template <class Result, class Bytes>
-task<Result> on_blocking_thread(std::optional<Result> (*use)(int, Bytes, int), int fd, Bytes bytes) {
+// Does use(fd, job, bell) on a thread of the blocking pool; throws cancelled when it was stopped.
+template <class Result, class Job>
+task<Result> on_blocking_thread(std::optional<Result> (*use)(int, Job, int), int fd, Job job) {
     leat::context& line = co_await this_task::line();
     stop_bell bell;
     bell.listen(line.stop());
-    std::optional<Result> done = co_await blocking(use, fd, bytes, bell.fd());
+    std::optional<Result> done = co_await blocking(use, fd, job, bell.fd());
     if (!done) leat::detail::throw_cancelled();
     co_return std::move(*done);
 }
@@ -110,9 +139,12 @@ task<Result> on_blocking_thread(std::optional<Result> (*use)(int, Bytes, int), i
 pipe_reader::pipe_reader(unique_fd fd) noexcept
     : fd_(std::move(fd)), ready_(fd_.get()), non_blocking_(is_non_blocking(fd_.get())) {}
 
-task<expected<std::size_t, std::error_code>> pipe_reader::read_some(std::span<char> into) {
+task<expected<std::size_t, std::error_code>> pipe_reader::read_some(std::span<char> into, time_point deadline) {
     if (into.empty()) co_return std::size_t{0};
-    if (!non_blocking_) co_return co_await on_blocking_thread(&blocking_read, fd_.get(), into);
+    if (!non_blocking_) {
+        const read_job job(into, deadline);
+        co_return co_await on_blocking_thread(&blocking_read, fd_.get(), job);
+    }
     for (;;) {
         const ssize_t got = ::read(fd_.get(), into.data(), into.size());
         if (got >= 0) {
@@ -121,7 +153,9 @@ task<expected<std::size_t, std::error_code>> pipe_reader::read_some(std::span<ch
         }
         if (errno == EINTR) continue;
         if (errno != EAGAIN) co_return unexpected(last_error());
-        if (co_await ready_.readable() == leat::context::wake::cancelled) leat::detail::throw_cancelled();
+        const auto how = co_await ready_.readable(deadline);
+        if (how == leat::context::wake::cancelled) leat::detail::throw_cancelled();
+        if (how == leat::context::wake::timed_out) co_return unexpected(too_late());
     }
 }
 
@@ -134,11 +168,16 @@ pipe_writer::pipe_writer(unique_fd fd) noexcept
     : fd_(std::move(fd)), ready_(fd_.get()), non_blocking_(is_non_blocking(fd_.get())) {}
 
 task<expected<void, std::error_code>> pipe_writer::write_all(std::span<const char> bytes) {
-    if (!non_blocking_) co_return co_await on_blocking_thread(&blocking_write, fd_.get(), bytes);
+    if (!non_blocking_) {
+        const write_job job(bytes, &written_);
+        co_return co_await on_blocking_thread(&blocking_write, fd_.get(), job);
+    }
     while (!bytes.empty()) {
         const ssize_t put = write_without_sigpipe(fd_.get(), bytes.data(), bytes.size());
-        if (put >= 0) bytes = bytes.subspan(static_cast<std::size_t>(put));
-        else if (errno == EAGAIN) {
+        if (put >= 0) {
+            bytes = bytes.subspan(static_cast<std::size_t>(put));
+            written_ += static_cast<std::uint64_t>(put);
+        } else if (errno == EAGAIN) {
             if (co_await ready_.writable() == leat::context::wake::cancelled) leat::detail::throw_cancelled();
         } else if (errno != EINTR) {
             co_return unexpected(last_error());

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <system_error>
 
@@ -26,8 +27,9 @@ public:
     ~pipe_reader() = default;
 
     // Reads what there is, at least one byte; 0 at the end, or when `into` is empty. Resumes on the awaiting task's executor.
-    // Throws cancelled when stopped; then nothing was read. One read at a time.
-    task<expected<std::size_t, std::error_code>> read_some(std::span<char> into);
+    // The error std::errc::timed_out at `deadline`. Throws cancelled when stopped; then nothing was read. One read at a time.
+    task<expected<std::size_t, std::error_code>> read_some(std::span<char> into,
+                                                           time_point deadline = time_point::max());
 
     // The writer sees a broken pipe from now on. Not during a read.
     void close() noexcept;
@@ -51,8 +53,10 @@ public:
     ~pipe_writer() = default;
 
     // Writes all bytes. A reader that has gone is the error EPIPE, never a signal. Resumes on the awaiting task's executor.
-    // Throws cancelled when stopped; how much was written by then is not known. One write at a time.
+    // Throws cancelled when stopped; written() tells how far it came. One write at a time.
     task<expected<void, std::error_code>> write_all(std::span<const char> bytes);
+    // The bytes that the system has taken so far. Not during a write.
+    [[nodiscard]] std::uint64_t written() const noexcept { return written_; }
 
     // The reader sees the end once it has read what is in the pipe. Not during a write.
     void close() noexcept;
@@ -65,6 +69,7 @@ private:
     unique_fd fd_;
     descriptor ready_;
     bool non_blocking_;
+    std::uint64_t written_ = 0;
 };
 
 // A new pipe: our end, and the other one, blocking, for a child process. All close-on-exec.

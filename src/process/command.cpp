@@ -1,0 +1,157 @@
+// One line waits for the end of the command; companions feed and read it meanwhile.
+#include <leat/process/command.hpp>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <fmt/format.h>
+#include <memory>
+
+#include <leat/io/pipe.hpp>
+#include <leat/runtime/blocking.hpp>
+
+#include "bounded_text.hpp"
+#include "companions.hpp"
+#include "ending.hpp"
+#include "pipe_failed.hpp"
+
+namespace leat {
+
+namespace {
+
+constexpr std::size_t piece_bytes = std::size_t{64} << 10U;  // what a pipe holds
+
+struct conversation {
+    explicit conversation(command_options&& from)
+        : options(std::move(from)),
+          out(options.out_memory_bytes),
+          err(options.err_bytes / 2, options.err_bytes - options.err_bytes / 2) {}
+
+    command_options options;
+    child_process child;
+    spool out;
+    bounded_text err;
+    std::exception_ptr spool_failure;
+    time_point start{};
+    time_point end{};
+};
+
+task<> feed(io::pipe_writer to, const std::string& input) {
+    // A command that does not read all of its input closes it or ends: neither is an error of ours.
+    (void)co_await to.write_all(input);
+    to.close();  // now: a parameter lives as long as the frame
+}
+
+void append_to(spool& out, std::span<const char> bytes) { out.append(bytes); }
+
+// Calls the function with each piece, until the end, an error, or a stop.
+template <class Take>
+task<> read_pieces(io::pipe_reader from, Take take) {
+    const stop_token stop = co_await this_task::stop_token();
+    const auto buffer = std::make_unique_for_overwrite<char[]>(piece_bytes);
+    const std::span<char> room(buffer.get(), piece_bytes);
+    while (!stop.stop_requested()) {
+        auto got = co_await from.read_some(room);
+        if (!got || *got == 0 || !co_await take(room.first(*got))) break;
+    }
+    from.close();
+}
+
+struct into_spool {
+    conversation& talk;
+    explicit into_spool(conversation& of) noexcept : talk(of) {}
+    task<bool> operator()(std::span<const char> piece) const {
+        try {
+            if (talk.out.fits(piece.size())) talk.out.append(piece);
+            else co_await blocking(&append_to, std::ref(talk.out), piece);
+            co_return true;
+        } catch (const spool_error&) {
+            talk.spool_failure = std::current_exception();
+        }
+        talk.child.signal_group(SIGKILL);
+        co_return false;
+    }
+};
+
+struct into_text {
+    bounded_text& text;
+    explicit into_text(bounded_text& to) noexcept : text(to) {}
+    task<bool> operator()(std::span<const char> piece) const {
+        text.append({piece.data(), piece.size()});
+        co_return true;
+    }
+};
+
+// The pipe for an output, if it is captured; `end` becomes what the child gets.
+std::optional<io::incoming_pipe> pipe_for(command_output output, child_stdio& end) {
+    end = output == command_output::inherit ? child_stdio::inherit() : child_stdio::null();
+    if (output != command_output::capture) return std::nullopt;
+    auto pipe = io::make_incoming_pipe();
+    if (!pipe) throw pipe_failed(pipe.error());
+    end = child_stdio::descriptor(pipe->writer.get());
+    return std::optional<io::incoming_pipe>(std::move(*pipe));
+}
+
+// From the start of the command to its end, leaving the companions at work.
+task<ending> converse(conversation& talk, companions& beside) {
+    command_options& options = talk.options;
+    std::optional<io::outgoing_pipe> in;
+    options.child.in = child_stdio::null();
+    if (options.input) {
+        auto pipe = io::make_outgoing_pipe();
+        if (!pipe) throw pipe_failed(pipe.error());
+        in.emplace(std::move(*pipe));
+        options.child.in = child_stdio::descriptor(in->reader.get());
+    }
+    auto out = pipe_for(options.out, options.child.out);
+    auto err = pipe_for(options.err, options.child.err);
+
+    talk.start = env::now();
+    {
+        auto started = spawn(options.child);
+        if (!started) throw spawn_failed(std::move(started).error());
+        talk.child = std::move(*started);
+    }
+    if (in) {
+        in->reader.reset();
+        beside.add(feed(std::move(in->writer), *options.input));
+    }
+    if (out) {
+        out->writer.reset();
+        beside.add(read_pieces(std::move(out->reader), into_spool(talk)));
+    }
+    if (err) {
+        err->writer.reset();
+        beside.add(read_pieces(std::move(err->reader), into_text(talk.err)));
+    }
+    co_return co_await end_of(talk.child, later(talk.start, options.timeout), options.grace);
+}
+
+}  // namespace
+
+task<command_result> run_command(command_options options) {
+    context& line = co_await this_task::line();
+    if (line.stop_requested()) detail::throw_cancelled();
+    conversation talk(std::move(options));
+    companions beside(line);
+    auto how = co_await converse(talk, beside).as_outcome();
+    talk.end = env::now();
+    if (!how.is_value() && talk.child.unreaped()) talk.child.signal_group(SIGKILL);
+    const duration drain = how.is_value() ? talk.options.drain : duration::zero();
+    const bool held_open = co_await beside.join(drain);
+    const ending end = std::move(how).get();
+    if (end == ending::stopped) detail::throw_cancelled();
+    if (talk.spool_failure) std::rethrow_exception(talk.spool_failure);
+
+    command_result result;
+    result.status = talk.child.wait();
+    result.out = std::move(talk.out);
+    result.err = talk.err.text();
+    result.err_omitted_bytes = talk.err.omitted_bytes();
+    result.timed_out = end == ending::timed_out;
+    result.output_held_open = held_open;
+    result.elapsed = talk.end - talk.start;
+    co_return result;
+}
+
+}  // namespace leat

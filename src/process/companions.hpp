@@ -1,0 +1,63 @@
+// companions: the tasks that feed and read one child while the line that started them waits for its end. Deaf to the stop
+// requests that reach the line: a child is read as long as it runs, also while it is being ended.
+//
+// Invariant: join() is awaited before this is destroyed, on every path.
+#pragma once
+
+#include <array>
+#include <optional>
+
+#include <leat/task/arm.hpp>
+#include <leat/task/this_task.hpp>
+
+namespace leat {
+
+class companions : private timer {
+public:
+    explicit companions(context& line) noexcept : timer(&stop_them), line_(line) {}
+
+    // Runs `body` until it first waits, and then beside the line. At most four. Errors of a body are dropped.
+    void add(task<> body) {
+        one& fresh = arms_.at(count_).emplace(*this, std::move(body));
+        ++count_;
+        ends_.add();
+        fresh.start(stop_);
+    }
+
+    // Waits for the end of all; those that have not ended after `limit` are stopped. Whether that happened.
+    task<bool> join(duration limit) {
+        executor& where = line_.where();
+        if (limit <= duration::zero()) {
+            stop_them(*this);
+        } else if (ends_.pending() != 0) {
+            due = where.now() + limit;
+            where.start(*this);
+        }
+        co_await all_arrived{ends_, "the end of a child's output"};
+        where.cancel(*this);
+        co_return stopped_.load(env::relaxed);  // relaxed: cancel() has synchronised with the firing
+    }
+
+private:
+    struct one final : arm<void> {
+        one(companions& owner, task<> body) noexcept
+            : arm<void>(owner.line_, std::move(body),
+                        [](arm_base& self) noexcept { static_cast<one&>(self).ends.arrive(); }),
+              ends(owner.ends_) {}
+        countdown& ends;
+    };
+    static void stop_them(timer& self) noexcept {
+        auto& mine = static_cast<companions&>(self);
+        mine.stopped_.store(true, env::relaxed);
+        mine.stop_.request_stop();
+    }
+
+    context& line_;
+    countdown ends_{0};
+    child_stop_source stop_;
+    env::atomic<bool> stopped_{false};  // false; true once they were stopped
+    std::array<std::optional<one>, 4> arms_;
+    std::size_t count_ = 0;
+};
+
+}  // namespace leat
