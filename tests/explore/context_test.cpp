@@ -28,7 +28,8 @@ struct door {
     env::mutex lock;
     context* line = nullptr;
     context::ticket ticket;
-    env::shared<int> handed{0};  // written by the winner alone
+    env::shared<int> handed{0};    // written by the winner alone, read by the line when it was woken
+    env::shared<int> entering{0};  // written by the line before it suspends and after it resumes
     int wins = 0;
     int resumed = 0;
 
@@ -70,14 +71,18 @@ struct door {
                 env::lock_guard held(at.lock);
                 at.ticket = line->current_ticket(), at.line = line;
             }
+            at.entering.write() = 1;
             return line->commit_wait();
         }
         wake await_resume() noexcept {
+            const wake reason = line->woken_by();
+            if (how == publish::in_two_steps) at.entering.write() = 0;  // its own: no lock is needed
+            if (reason != wake::cancelled) explore::check(at.handed.read() != 0, "what was handed over is there");
             env::lock_guard held(at.lock);
             at.line = nullptr;
             ++at.resumed;
             explore::check(refused || line->waits_for() == nullptr, "a line that runs waits for nothing");
-            return line->woken_by();
+            return reason;
         }
     };
     awaiter wait(publish how, context::interruptible can = context::interruptible::yes) { return {*this, how, can}; }
@@ -117,7 +122,6 @@ explore::report wait_once(const explore::options& how, door::publish publish, co
         explore::check(all->worker.idle(), "and was posted no more than that");
         explore::check(all->here.wins <= 1, "at most one claim has won");
         explore::check(all->won[0] + all->won[1] <= all->here.wins, "who was told so is who won");
-        if (all->here.wins == 1) explore::check(all->here.handed.read() != 0, "what was handed over is there");
         if (all->here.wins == 0) explore::check(all->seen == wake::cancelled, "else it was stopped");
     });
 }
@@ -167,45 +171,75 @@ TEST_P(context_wait, a_stop_request_leaves_a_deaf_wait_alone) {
     expect_right(report);
 }
 
+leat::task<> wait_twice(scene& all, context::interruptible first, wake& second) {
+    auto one = all.here.wait(door::publish::under_lock, first);
+    all.seen = co_await one;
+    auto two = all.here.wait(door::publish::under_lock);
+    second = co_await two;
+    all.worker.end();
+}
+
+TEST(context, a_ticket_of_an_earlier_wait_ends_no_later_one) {
+    expect_right(explore::run(all_schedules, [] {
+        auto all = std::make_shared<scene>();
+        wake second = wake::cancelled;
+        explore::line line(all->worker, "line", wait_twice(*all, interruptible, second));
+        line.start();
+        const context::ticket stale = all->here.ticket;
+        explore::check(all->here.knock(wake::ready, 1), "it waits");
+        explore::thread("late",
+                        [&line, stale] { explore::check(!line.claim(stale, wake::timed_out), "that wait has ended"); });
+        explore::thread("waker", [all] {
+            while (!all->here.knock(wake::ready, 2)) env::pause();
+        });
+        while (all->worker.run_one()) continue;
+        explore::join_all();
+        explore::check(second == wake::ready && all->here.resumed == 2, "two waits, two resumptions");
+    }));
+}
+
+TEST(context, a_stop_request_that_a_deaf_wait_ignored_ends_the_next_wait) {
+    expect_right(explore::run(all_schedules, [] {
+        auto all = std::make_shared<scene>();
+        wake second = wake::ready;
+        explore::line line(all->worker, "line", wait_twice(*all, deaf, second));
+        line.attach(all->stop);
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        explore::thread("waker", [all] {
+            while (!all->here.knock(wake::ready, 1)) env::pause();
+        });
+        line.start();
+        while (all->worker.run_one()) continue;
+        explore::join_all();
+        explore::check(all->seen == wake::ready && second == wake::cancelled, "the second, and only that");
+    }));
+}
+
+TEST_P(context_wait, a_line_that_is_woken_early_resumes_elsewhere_only_after_it_has_suspended) {
+    static constexpr auto body = [](scene& all, door::publish how) -> leat::task<> {
+        auto wait = all.here.wait(how);
+        all.seen = co_await wait;
+        all.worker.end();
+    };
+    expect_right(explore::run(all_schedules, [publish = GetParam()] {
+        auto all = std::make_shared<scene>();
+        explore::line line(all->worker, "line", body(*all, publish));
+        explore::thread("worker", [all] {
+            while (all->worker.run_one()) continue;
+        });
+        explore::thread("waker", [all] {
+            while (!all->here.knock(wake::ready, 1)) env::pause();
+        });
+        line.start();
+        explore::join_all();
+        explore::check(all->seen == wake::ready && all->here.resumed == 1, "it has gone on once");
+    }));
+}
+
 INSTANTIATE_TEST_SUITE_P(explore, context_wait, testing::Values(door::publish::under_lock, door::publish::in_two_steps),
                          [](const auto& of) {
                              return of.param == door::publish::under_lock ? "under_lock" : "in_two_steps";
                          });
-
-TEST(context, a_ticket_of_an_earlier_wait_ends_no_later_one) {
-    struct twice {
-        scene all;
-        context::ticket first;
-        wake second = wake::ready;
-    };
-    // Waits, keeps the ticket, waits again.
-    static constexpr auto body = [](twice& both) -> leat::task<> {
-        auto one = both.all.here.wait(door::publish::under_lock);
-        both.all.seen = co_await one;
-        auto two = both.all.here.wait(door::publish::under_lock);
-        both.second = co_await two;
-    };
-    const explore::report report = explore::run({.preemption_bound = 4}, [] {
-        auto both = std::make_shared<twice>();
-        explore::line line(both->all.worker, "line", body(*both));
-        line.start();
-        both->first = both->all.here.ticket;
-        explore::thread([both, &line] {
-            both->all.won[0] = line.claim(both->first, wake::timed_out);
-            if (both->all.won[0]) line.resume();
-        });
-        explore::thread([both] { (void)both->all.here.knock(wake::ready, 1); });
-        explore::join_all();
-        while (!line.has_ended()) {
-            if (both->all.worker.idle())
-                explore::check(both->all.here.knock(wake::ready, 2), "it waits the second time");
-            both->all.worker.run_one();
-        }
-        explore::check(both->second == wake::ready, "the stale ticket has not ended the second wait");
-        explore::check(both->all.here.resumed == 2, "two waits, two resumptions");
-    });
-    expect_right(report);
-}
 
 // --- sleep_for: the timer of an executor against a stop request ---
 

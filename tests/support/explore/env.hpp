@@ -23,9 +23,9 @@ inline constexpr auto acq_rel = std::memory_order_acq_rel;
 inline constexpr auto seq_cst = std::memory_order_seq_cst;
 
 namespace detail {
+using explore::place;
 using explore::detail::object_kind;
 using explore::detail::operation;
-using explore::detail::place;
 // The order of the load in a compare-exchange that fails, when only one order was given.
 constexpr std::memory_order failure_order(std::memory_order success) noexcept {
     return success == acq_rel ? acquire : success == release ? relaxed : success;

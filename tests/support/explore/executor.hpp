@@ -32,12 +32,18 @@ public:
         which.position = 0;
     }
 
-    // Runs the oldest item, waiting for one.
-    void run_one() {
+    // Runs the oldest item, waiting for one; false instead when it has come to end().
+    bool run_one() {
         waiting_.pass();
-        work_item& item = *items_.front();
+        work_item* const item = items_.front();
         items_.pop_front();
-        item.run(item);
+        if (item != nullptr) item->run(*item);
+        return item != nullptr;
+    }
+    // For a worker that loops over run_one(): it leaves when all that was posted before has run.
+    void end() {
+        waiting_.open();
+        items_.push_back(nullptr);
     }
     // Fires all timers that are set.
     void fire_timers() {
@@ -66,7 +72,7 @@ public:
     void start() { arm_base::start(body_.start_on(*this, end())); }
     // Runs what is posted, until the task has ended; this thread alone plays the worker.
     void finish() {
-        while (!ended_) home_.run_one();
+        while (!ended_) (void)home_.run_one();
     }
     void run() {
         start();

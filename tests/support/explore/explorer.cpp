@@ -106,31 +106,31 @@ report run_callable(const options& how, callable& scenario) {
     }
 }
 
-void start_thread(const char* name, std::unique_ptr<callable> body, const std::source_location& where) {
+void start_thread(const char* name, std::unique_ptr<callable> body, const place& where) {
     if (!running) throw std::logic_error("explore::thread outside a scenario");
     engine::active().start(name, nullptr, nullptr, std::move(body), where);
 }
 
 }  // namespace detail
 
-void join_all(std::source_location where) { detail::engine::active().join(-1, where); }
+void join_all(place where) { detail::engine::active().join(-1, where); }
 
-gate::gate(std::source_location where) { detail::born(this, detail::object_kind::gate, where); }
+gate::gate(place where) { detail::born(this, detail::object_kind::gate, where); }
 gate::~gate() { detail::died(this, detail::object_kind::gate); }
-void gate::open(std::source_location where) {
+void gate::open(place where) {
     detail::engine& here = detail::engine::active();
     here.open(here.objects().find(this, detail::object_kind::gate), where);
 }
-void gate::pass(std::source_location where) {
+void gate::pass(place where) {
     detail::engine& here = detail::engine::active();
     here.pass(here.objects().find(this, detail::object_kind::gate), where);
 }
 
-void check(bool holds, std::string_view what, std::source_location where) {
+void check(bool holds, std::string_view what, place where) {
     if (!holds) fail(what, where);
 }
 
-void fail(std::string_view what, std::source_location where) {
+void fail(std::string_view what, place where) {
     if (!detail::running) {
         fmt::print(stderr, "leat::explore: outside a scenario: {} ({}:{})\n", what, where.file_name(), where.line());
         std::abort();
@@ -138,7 +138,7 @@ void fail(std::string_view what, std::source_location where) {
     detail::engine::active().fail(std::string(what), where);
 }
 
-unsigned choose(unsigned count, std::source_location where) { return detail::engine::active().choose(count, where); }
+unsigned choose(unsigned count, place where) { return detail::engine::active().choose(count, where); }
 
 void name(const void* object, const char* label) noexcept {
     if (!detail::running) return;
@@ -147,7 +147,7 @@ void name(const void* object, const char* label) noexcept {
         if (detail::cell* const found = detail::engine::active().objects().peek(object, kind)) found->label = label;
 }
 
-void note(const char* text, std::source_location where) noexcept {
+void note(const char* text, place where) noexcept {
     if (!detail::running) return;
     detail::event& line = detail::engine::active().record(detail::operation::note, where);
     line.plain = true;

@@ -25,8 +25,9 @@
 #pragma once
 
 #include <cstdint>
+#include <explore/place.hpp>
 #include <memory>
-#include <source_location>
+
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -92,7 +93,7 @@ private:
 };
 
 report run_callable(const options& how, callable& scenario);
-void start_thread(const char* name, std::unique_ptr<callable> body, const std::source_location& where);
+void start_thread(const char* name, std::unique_ptr<callable> body, const place& where);
 
 }  // namespace detail
 
@@ -109,41 +110,41 @@ template <class Scenario>
 
 // Starts a thread that calls body(). What it captured is destroyed when all threads have ended, by the first one.
 template <class Body>
-void thread(const char* name, Body body, std::source_location where = std::source_location::current()) {
+void thread(const char* name, Body body, place where = place::current()) {
     detail::start_thread(name, std::make_unique<detail::callable_of<Body>>(std::move(body)), where);
 }
 template <class Body>
     requires std::is_invocable_v<Body&>
-void thread(Body body, std::source_location where = std::source_location::current()) {
+void thread(Body body, place where = place::current()) {
     thread(nullptr, std::move(body), where);
 }
 
 // Waits for the end of every thread that thread() has started.
-void join_all(std::source_location where = std::source_location::current());
+void join_all(place where = place::current());
 
 // How the scenario itself waits, with one step each: pass() waits until open() was called once more than pass() has
 // returned. All that was done before an open() is ordered before what follows a later pass().
 class gate {
 public:
-    explicit gate(std::source_location where = std::source_location::current());
+    explicit gate(place where = place::current());
     gate(const gate&) = delete;
     gate& operator=(const gate&) = delete;
     ~gate();
-    void open(std::source_location where = std::source_location::current());
-    void pass(std::source_location where = std::source_location::current());
+    void open(place where = place::current());
+    void pass(place where = place::current());
 };
 
 // Fails the schedule unless `holds`.
-void check(bool holds, std::string_view what, std::source_location where = std::source_location::current());
-[[noreturn]] void fail(std::string_view what, std::source_location where = std::source_location::current());
+void check(bool holds, std::string_view what, place where = place::current());
+[[noreturn]] void fail(std::string_view what, place where = place::current());
 
 // 0 to count - 1, each in schedules of its own: for choices of the outside world.
-[[nodiscard]] unsigned choose(unsigned count, std::source_location where = std::source_location::current());
+[[nodiscard]] unsigned choose(unsigned count, place where = place::current());
 
 // What the trace calls the atomic, shared or mutex at this address from now on; a literal.
 void name(const void* object, const char* label) noexcept;
 
 // Writes a line into the trace; a literal.
-void note(const char* text, std::source_location where = std::source_location::current()) noexcept;
+void note(const char* text, place where = place::current()) noexcept;
 
 }  // namespace leat::explore

@@ -7,11 +7,9 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
+#include <explore/place.hpp>
 
 namespace leat::explore::detail {
-
-using place = std::source_location;
 
 // True while a fiber of a scenario runs. The explorer lives on one thread of the system, so a plain variable will do.
 inline bool running = false;

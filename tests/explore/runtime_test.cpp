@@ -1,0 +1,121 @@
+// Schedules of whole runtimes: a pool of two workers and an event loop, with tasks that wait for each other, for time and
+// for threads from outside. Too many steps for all schedules: one preemption everywhere it can be, and random schedules.
+#include <gtest/gtest.h>
+
+#include <explore/expect.hpp>
+#include <explore/explorer.hpp>
+#include <leat/channel/channel.hpp>
+#include <leat/runtime/event_loop.hpp>
+#include <leat/runtime/thread_pool.hpp>
+#include <leat/task/scope.hpp>
+#include <leat/task/this_task.hpp>
+#include <memory>
+
+namespace {
+
+namespace env = leat::env;
+namespace explore = leat::explore;
+
+// Every schedule with at most one preemption, and random ones with any number.
+template <class Scenario>
+void explore_both_ways(Scenario scenario) {
+    explore::expect_right(explore::run({.preemption_bound = 1, .max_steps = 50'000}, scenario));
+    const explore::report random = explore::run({.random_schedules = 2'000, .seed = 20, .max_steps = 50'000}, scenario);
+    EXPECT_TRUE(random.ok()) << random.text();
+}
+
+leat::task<> send_two(leat::sender<int> out) {
+    for (int i = 1; i <= 2; ++i) {
+        auto sent = co_await out.send(i);
+        explore::check(sent.has_value(), "the receiver is there");
+    }
+}
+
+leat::task<int> sum_of(leat::receiver<int> in) {
+    int sum = 0;
+    for (;;) {
+        auto next = co_await in.recv();
+        if (!next) co_return sum;
+        sum += *next;
+    }
+}
+
+leat::task<int> pass_through_a_channel(leat::scope& work) {
+    auto [out, in] = leat::channel<int>(1);
+    work.spawn(send_two, std::move(out));
+    co_return co_await sum_of(std::move(in));
+}
+
+TEST(runtime, tasks_of_a_pool_wake_each_other) {
+    explore_both_ways([] {
+        leat::thread_pool pool(2);
+        explore::check(pool.run(leat::with_scope(pass_through_a_channel)) == 3, "all came through");
+    });
+}
+
+// A thread of the program sends into the runtime while it falls asleep.
+template <class Runtime, class... Argument>
+void explore_a_sender_from_outside(Argument... argument) {
+    explore_both_ways([=] {
+        auto ends = std::make_shared<leat::channel_ends<int>>(leat::channel<int>(1));
+        explore::thread("outside", [ends] {
+            for (int i = 1; i <= 2; ++i)
+                explore::check(ends->out.blocking_send(i).has_value(), "the receiver is there");
+            ends->out.reset();
+        });
+        Runtime runtime(argument...);
+        explore::check(runtime.run(sum_of(std::move(ends->in))) == 3, "all came through");
+    });
+}
+
+TEST(runtime, a_pool_that_falls_asleep_hears_a_thread_from_outside) {
+    explore_a_sender_from_outside<leat::thread_pool>(2U);
+}
+TEST(runtime, a_loop_that_falls_asleep_hears_a_thread_from_outside) {
+    explore_a_sender_from_outside<leat::event_loop>();
+}
+
+leat::task<int> nap_and_spawn(leat::scope& work, env::atomic<int>& naps) {
+    static constexpr auto nap = [](env::atomic<int>& count, int ms) -> leat::task<> {
+        co_await leat::sleep_for(std::chrono::milliseconds(ms));
+        count.fetch_add(1, env::relaxed);
+    };
+    work.spawn(nap, std::ref(naps), 5);
+    work.spawn(nap, std::ref(naps), 3);
+    co_await leat::sleep_for(std::chrono::milliseconds(4));
+    co_return 1;
+}
+
+TEST(runtime, a_pool_wakes_for_each_of_its_timers) {
+    explore_both_ways([] {
+        env::atomic<int> naps{0};
+        leat::thread_pool pool(2);
+        explore::check(pool.run(leat::with_scope(nap_and_spawn, std::ref(naps))) == 1, "the body has ended");
+        explore::check(naps.load(env::relaxed) == 2, "both naps are over");
+    });
+}
+
+leat::task<> sleep_for_ever() { co_await leat::sleep_for(std::chrono::hours(1'000)); }
+
+template <class Runtime, class... Argument>
+void explore_a_stop_from_outside(Argument... argument) {
+    explore_both_ways([=] {
+        auto stop = std::make_shared<leat::stop_source>();
+        explore::thread("stopper", [stop] { stop->request_stop(); });
+        Runtime runtime(argument...);
+        const leat::time_point start = env::now();
+        bool cancelled = false;
+        try {
+            runtime.run(sleep_for_ever(), stop.get());
+        } catch (const leat::cancelled&) {
+            cancelled = true;
+        }
+        explore::check(cancelled, "the sleep was cut short");
+        explore::check(env::now() - start < std::chrono::hours(1'000), "and no time was waited for");
+    });
+}
+
+TEST(runtime, a_pool_that_sleeps_for_a_timer_hears_a_stop) { explore_a_stop_from_outside<leat::thread_pool>(2U); }
+TEST(runtime, a_loop_that_sleeps_for_a_timer_hears_a_stop) { explore_a_stop_from_outside<leat::event_loop>(); }
+
+}  // namespace
