@@ -7,6 +7,6 @@ leat_layer(channel DEPENDS sync)
 leat_layer(runtime DEPENDS channel)
 leat_layer(io      DEPENDS runtime   PACKAGES Boost::headers)
 leat_layer(process DEPENDS io)
-leat_layer(flow    DEPENDS process   PACKAGES PkgConfig::sqlite3 tomlplusplus::tomlplusplus PkgConfig::re2 PkgConfig::libzstd
+leat_layer(flow    DEPENDS process   PACKAGES tomlplusplus::tomlplusplus PkgConfig::re2 PkgConfig::libzstd
                                               PkgConfig::libxxhash Boost::json)
 leat_command(leat  DEPENDS flow      PACKAGES CLI11::CLI11)

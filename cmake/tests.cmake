@@ -59,6 +59,7 @@ find_package(Python3 REQUIRED COMPONENTS Interpreter)
 set(check_layers Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_layers.py)
 add_test(NAME tools.layers COMMAND ${check_layers})
 add_test(NAME tools.layers_self_test COMMAND ${check_layers} --self-test)
+add_test(NAME tools.readme COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_readme.py)
 
 # Installs into a scratch folder, then configures, builds and runs tests/consumer against that.
 if(EXISTS ${PROJECT_SOURCE_DIR}/tests/consumer/CMakeLists.txt)
