@@ -71,12 +71,9 @@ class help_formatter final : public CLI::Formatter {
 public:
     std::string make_usage(const CLI::App* app, std::string name) const override {
         constexpr std::pair<std::string_view, std::string_view> usages[] = {
-            {"run", "leat run FLOW.toml [OPTIONS]"},
-            {"each", "leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]"},
-            {"validate", "leat validate FLOW.toml…"},
-            {"list", "leat list [KIND]"},
-            {"help", "leat help [COMMAND]"},
-            {"leat", "leat COMMAND …"},
+            {"run", "leat run FLOW.toml [OPTIONS]"},  {"each", "leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]"},
+            {"validate", "leat validate FLOW.toml…"}, {"list", "leat list [KIND]"},
+            {"help", "leat help [COMMAND]"},          {"leat", "leat COMMAND …"},
         };
         for (const auto& [command, usage] : usages)
             if (command == app->get_name()) return fmt::format("Usage: {}\n", usage);
@@ -227,6 +224,13 @@ command_line parse_command_line(int argc, const char* const* argv) {
     CLI::App& help_command = *app.add_subcommand("help", "Shows the help of a command");
     help_command.add_option("command", topic, "the command")->type_name("COMMAND");
 
+    if (!words.empty() && !words.front().starts_with('-')) {
+        const auto commands =
+            app.get_subcommands([&](const CLI::App* known) { return known->get_name() == words.front(); });
+        if (commands.empty())
+            throw usage_error(
+                fmt::format("found `{}`, which is no command of leat; `leat --help` shows them all", words.front()));
+    }
     try {
         std::reverse(words.begin(), words.end());  // as CLI11 wants it
         app.parse(words);

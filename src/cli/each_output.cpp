@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <system_error>
+#include <unistd.h>
 
 #include <leat/io/pipe.hpp>
 #include <leat/runtime/blocking.hpp>
@@ -75,6 +76,10 @@ private:
 
     // What is small and can be written at once is; the rest waits, on another thread where it must.
     task<> write(std::string_view bytes) {
+        if (shared_terminal_) {
+            screen_.print_output(bytes);
+            co_return;
+        }
         for (std::size_t most = piece_bytes; !bytes.empty() && most > 0;) {
             pollfd ready{out_.fd(), POLLOUT, 0};
             if (::poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) break;
@@ -92,6 +97,7 @@ private:
     screen& screen_;
     bool tag_;
     io::pipe_writer out_;
+    bool shared_terminal_ = screen_.is_terminal() && ::isatty(STDOUT_FILENO) == 1;
 };
 
 class output_stage final : public stage {

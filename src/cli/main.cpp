@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
         const command_line what = parse_command_line(argc, argv);
         return static_cast<int>(std::visit([closed](const auto& command) { return execute(command, closed); }, what));
     } catch (const usage_error& error) {
-        return fail(exit_code::usage, fmt::format("leat: {}\nleat: see leat --help\n", error.what()));
+        return fail(exit_code::usage, fmt::format("leat: {}\n", error.what()));
     } catch (const std::exception& error) {
         return fail(exit_code::engine_failed, fmt::format("leat: {}\n", error.what()));
     }

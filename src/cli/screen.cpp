@@ -9,13 +9,13 @@
 
 namespace leat::cli {
 
-void screen::write(std::string_view bytes) const noexcept {
+void screen::write(int fd, std::string_view bytes) noexcept {
     while (!bytes.empty()) {
-        const ssize_t wrote = ::write(fd_, bytes.data(), bytes.size());
+        const ssize_t wrote = ::write(fd, bytes.data(), bytes.size());
         if (wrote >= 0) {
             bytes.remove_prefix(static_cast<std::size_t>(wrote));
         } else if (errno == EAGAIN) {
-            pollfd ready{fd_, POLLOUT, 0};
+            pollfd ready{fd, POLLOUT, 0};
             (void)::poll(&ready, 1, -1);
         } else if (errno != EINTR) {
             return;  // nobody is left to be told
@@ -29,12 +29,26 @@ std::string screen::erasing() const {
 
 void screen::print(std::string_view bytes) {
     const std::scoped_lock held(lock_);
-    if (block_.empty()) return write(bytes);
+    if (block_.empty()) return write(fd_, bytes);
     std::string all = erasing();
     all += bytes;
     if (!bytes.ends_with('\n')) all += '\n';
     for (const std::string& line : block_) all += line + "\n";
-    write(all);
+    write(fd_, all);
+}
+
+void screen::print_output(std::string_view bytes) {
+    const std::scoped_lock held(lock_);
+    write(fd_, erasing());
+    write(STDOUT_FILENO, bytes);
+    // Half a line stays until the rest comes: the block would stand behind it.
+    if (bytes.ends_with('\n')) {
+        std::string again;
+        for (const std::string& line : block_) again += line + "\n";
+        write(fd_, again);
+    } else {
+        block_.clear();
+    }
 }
 
 void screen::show(const std::vector<std::string>& lines) {
@@ -42,7 +56,7 @@ void screen::show(const std::vector<std::string>& lines) {
     std::string all = erasing();
     for (const std::string& line : lines) all += line + "\n";
     block_ = lines;
-    write(all);
+    write(fd_, all);
 }
 
 bool screen::is_terminal() const noexcept {

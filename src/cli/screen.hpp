@@ -16,6 +16,8 @@ public:
 
     // Writes bytes as they are. Any thread.
     void print(std::string_view bytes);
+    // Writes bytes of standard output, where that is a terminal like this, in front of the block. Any thread.
+    void print_output(std::string_view bytes);
     // Replaces the block; an empty one clears it. Any thread.
     void show(const std::vector<std::string>& lines);
 
@@ -25,7 +27,7 @@ public:
     [[nodiscard]] bool wants_color() const noexcept;  // NO_COLOR is not set
 
 private:
-    void write(std::string_view bytes) const noexcept;
+    static void write(int fd, std::string_view bytes) noexcept;
     [[nodiscard]] std::string erasing() const;
 
     int fd_;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <leat/io/signals.hpp>
@@ -26,16 +27,26 @@ constexpr std::uint64_t most_messages = 100;  // about failed items
 
 std::uint64_t done_of(const report& counts) { return counts.out + counts.skipped + counts.dead + counts.failed; }
 
-// Opened before the run, so that a run is not wasted on a report that has no place.
+bool same_file(int one, int other) {
+    struct stat a{};
+    struct stat b{};
+    return ::fstat(one, &a) == 0 && ::fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+// Opened before the run, so that a run is not wasted on a report that has no place. A standard stream by another name
+// (/dev/stdout) is that stream, and written to behind what is there.
 io::unique_fd open_report(const std::string& file) {
     if (file.empty()) return {};
     io::unique_fd opened(::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
     if (!opened) throw usage_error(fmt::format("--report: cannot write to `{}`: {}", file, std::strerror(errno)));
+    for (const int stream : {STDOUT_FILENO, STDERR_FILENO})
+        if (same_file(opened.get(), stream)) return io::unique_fd(::fcntl(stream, F_DUPFD_CLOEXEC, 3));
     return opened;
 }
 
 bool write_report(int fd, const std::string& text) {
-    (void)::ftruncate(fd, 0);  // a pipe or a terminal has no length
+    const bool stream = same_file(fd, STDOUT_FILENO) || same_file(fd, STDERR_FILENO);
+    if (!stream) (void)::ftruncate(fd, 0);  // what was there stays until now; a pipe has no length
     for (std::string_view rest = text; !rest.empty();) {
         const ssize_t wrote = ::write(fd, rest.data(), rest.size());
         if (wrote < 0 && errno == EINTR) continue;
@@ -75,7 +86,8 @@ public:
 
     void item_failed(std::string_view stage, on_error how, std::string_view name, unsigned attempts,
                      std::string_view error) override {
-        if (stage == plan_.told_by) return;
+        // What fails the flow is its error, told at the end.
+        if (stage == plan_.told_by || how == on_error::fail) return;
         const auto number = messages_.fetch_add(1);
         if (number == most_messages) screen_.print("leat: more items failed; they are counted, not shown\n");
         if (number >= most_messages) return;
@@ -141,8 +153,8 @@ private:
 
     void tell(const report& done, exit_code code) {
         if (code == exit_code::output_closed) return;  // whoever would read on has gone
-        if (done.end == flow_end::failed) screen_.print(fmt::format("leat: {}\n", done.error));
         if (plan_.print_report) return screen_.print(done.to_text());
+        if (done.end == flow_end::failed) return screen_.print(fmt::format("leat: {}\n", done.error));
         if (done.end == flow_end::interrupted)
             screen_.print(
                 fmt::format("leat: interrupted: {} items done, {} unfinished\n", done_of(done), done.unfinished));

@@ -78,6 +78,7 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
 
     stage_policy policy;
     policy.jobs = command.jobs;
+    policy.buffer_items = command.persistent ? 16 : 1;  // what waits here is still done after a Ctrl-C
     policy.retry.max = tries - 1;
     policy.retry.first_delay = std::chrono::nanoseconds(0);
     policy.error = on_error::keep_going;

@@ -7,7 +7,19 @@
 
 namespace leat::cli {
 
-exit_code execute(const run_arguments& command, closed_streams) {
+namespace {
+
+// Whether it reads from standard input, or writes to standard output.
+bool uses_standard_stream(const described_component& which) {
+    for (const option& each : which.kind->options)
+        if (each.key == "path" && each.type == option_type::text)
+            return which.options.has("path") && which.options.text("path") == "-";
+    return false;
+}
+
+}  // namespace
+
+exit_code execute(const run_arguments& command, closed_streams closed) {
     registry kinds;
     add_builtin_kinds(kinds);
     screen messages(STDERR_FILENO);
@@ -20,6 +32,13 @@ exit_code execute(const run_arguments& command, closed_streams) {
     plan.options = prepare_flow(*file);
     plan.graph = std::move(file->graph);
     plan.output = command.output;
+    const bool reads_input = uses_standard_stream(file->description.from);
+    const bool writes_output = uses_standard_stream(file->description.to);
+    if (reads_input && closed.input) throw usage_error("run: the flow reads standard input, which is closed");
+    if (writes_output && closed.output) throw usage_error("run: the flow writes to standard output, which is closed");
+    // The data would be written over by the block, and the block by the data.
+    if (writes_output && ::isatty(STDOUT_FILENO) == 1 && plan.output.progress == progress_mode::automatic)
+        plan.output.progress = progress_mode::none;
     plan.print_report = !command.quiet;
     return run_session(std::move(plan), messages);
 }

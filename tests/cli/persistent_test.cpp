@@ -1,0 +1,98 @@
+// `leat each --persistent`: long-lived workers, and what their death costs.
+#include "leat_process.hpp"
+
+#include <boost/json.hpp>
+#include <gmock/gmock.h>
+#include <map>
+
+namespace {
+
+using leat_test::eventually;
+using leat_test::leat_end;
+using leat_test::leat_process;
+using leat_test::run_leat;
+using leat_test::runs;
+using leat_test::scratch;
+using testing::HasSubstr;
+
+std::string numbers(int count) {
+    std::string text;
+    for (int i = 1; i <= count; ++i) text += std::to_string(i) + "\n";
+    return text;
+}
+
+// A worker that notes its pid in the file of its first argument, and answers a line with the same line.
+constexpr const char* echo_worker = R"(
+import os, sys, time
+open(sys.argv[1], "a").write("%d\n" % os.getpid())
+for line in sys.stdin:
+    item = line.rstrip("\n")
+    if item == "poison":
+        os.abort()
+    time.sleep(0.001)
+    print(item, flush=True)
+)";
+
+TEST(persistent, each_item_is_a_line_to_a_worker_and_each_answer_a_line_of_output) {
+    const leat_end end =
+        run_leat({"each", "-k", "-j", "2", "--persistent", "--", "sed", "-u", "s/^/got /"}, "a b\n$(x)\n-n\n");
+    EXPECT_EQ(end.code, 0) << end.err;
+    EXPECT_EQ(end.out, "got a b\ngot $(x)\ngot -n\n");
+}
+
+TEST(persistent, a_kill_9_of_a_worker_loses_and_repeats_nothing) {
+    const scratch place;
+    const std::string worker = place.write("worker.py", echo_worker);
+    leat_process process({"each", "-k", "-j", "2", "--report", place.file("report.json"), "--persistent", "--",
+                          "python3", "-u", worker, place.file("pids")});
+    process.input(numbers(3000)).start();
+    ASSERT_TRUE(eventually([&] { return process.out_so_far().size() > 500; }));
+    int victim = 0;
+    std::istringstream(place.read("pids")) >> victim;
+    ASSERT_GT(victim, 0);
+    ASSERT_EQ(::kill(victim, SIGKILL), 0);
+    const leat_end end = process.wait();
+    EXPECT_EQ(end.code, 0) << end.err;
+    EXPECT_EQ(end.out, numbers(3000));
+    const auto report = boost::json::parse(place.read("report.json")).as_object();
+    EXPECT_EQ(report.at("in").to_number<int>(), 3000);
+    EXPECT_EQ(report.at("out").to_number<int>(), 3000);
+    std::istringstream pids(place.read("pids"));
+    int workers = 0;
+    for (int pid = 0; pids >> pid; ++workers) EXPECT_FALSE(runs(pid));
+    EXPECT_EQ(workers, 3) << "the dead one was replaced";
+}
+
+TEST(persistent, an_item_that_kills_every_worker_is_tried_once_more_and_then_reported) {
+    const scratch place;
+    const std::string worker = place.write("worker.py", echo_worker);
+    const leat_end end = run_leat({"each", "-k", "-j", "2", "--report", place.file("report.json"), "--persistent", "--",
+                                   "python3", "-u", worker, place.file("pids")},
+                                  numbers(20) + "poison\n" + numbers(20));
+    EXPECT_EQ(end.code, 1);
+    EXPECT_EQ(end.out, numbers(20) + numbers(20));
+    EXPECT_THAT(end.err, HasSubstr("leat: item 'poison': "));
+    EXPECT_THAT(end.err, HasSubstr("1 of 41 items failed"));
+    const auto report = boost::json::parse(place.read("report.json")).as_object();
+    EXPECT_EQ(report.at("failed").to_number<int>(), 1);
+    EXPECT_EQ(report.at("out").to_number<int>(), 40);
+    EXPECT_EQ(report.at("stages").as_array().at(0).as_object().at("retried").to_number<int>(), 1);
+}
+
+TEST(persistent, an_item_with_a_line_feed_fails_alone) {
+    const leat_end end = run_leat({"each", "-0", "-k", "--persistent", "--", "cat"}, std::string("a\nb\0ok\0", 7));
+    EXPECT_EQ(end.code, 1);
+    EXPECT_EQ(end.out, "ok\n");
+    EXPECT_THAT(end.err, HasSubstr("item 'a\\nb'"));
+}
+
+TEST(persistent, a_worker_that_hangs_is_ended_in_time) {
+    const leat_end end = run_leat({"each", "-k", "-j", "1", "--window", "1", "--timeout", "300ms", "--persistent", "--",
+                                   "sh", "-c", "while read x; do test $x = hang && sleep 100; echo $x; done"},
+                                  "a\nhang\nb\n");
+    EXPECT_EQ(end.code, 1);
+    EXPECT_EQ(end.out, "a\nb\n");
+    EXPECT_THAT(end.err, HasSubstr("item 'hang'"));
+}
+
+}  // namespace
