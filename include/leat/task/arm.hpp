@@ -127,4 +127,16 @@ private:
     task<T> body_;
 };
 
+// An arm that its line awaits by itself: `co_await body.arrived("what")`, then take().
+template <class T>
+class lone_arm : public arm<T> {
+public:
+    lone_arm(context& line, task<T> body) noexcept
+        : arm<T>(line, std::move(body), [](arm_base& self) noexcept { static_cast<lone_arm&>(self).end_.arrive(); }) {}
+    [[nodiscard]] all_arrived arrived(const char* what) noexcept { return all_arrived{end_, what}; }
+
+private:
+    countdown end_{1};
+};
+
 }  // namespace leat

@@ -143,14 +143,6 @@ private:
 
 namespace detail {
 
-template <class T>
-struct scope_body : arm<T> {
-    scope_body(context& line, task<T> body) noexcept
-        : arm<T>(line, std::move(body), [](arm_base& self) noexcept { static_cast<scope_body&>(self).ends.arrive(); }) {
-    }
-    countdown ends{1};
-};
-
 template <class T, class Function, class... Argument>
 task<T> call_in(Function& fn, scope& work, Argument&... arguments) {
     task<T> body = fn(work, std::move(arguments)...);
@@ -168,9 +160,9 @@ auto with_scope(Function fn, Argument... arguments)
     context& line = co_await this_task::line();
     scope work(line);
     // Through a task of ours, so that what fn itself throws, before there is a task of it, is an end like any other.
-    detail::scope_body<value> body(line, detail::call_in<value>(fn, work, arguments...));
+    lone_arm<value> body(line, detail::call_in<value>(fn, work, arguments...));
     body.start(work.source());
-    co_await all_arrived{body.ends, "scope body"};
+    co_await body.arrived("scope body");
     outcome<value> end = body.take();
     if (end.is_error()) work.fail(end.error());
     else if (end.is_cancelled()) work.stop();

@@ -12,21 +12,14 @@ namespace detail {
 class stop_link : public stop_callback {
 public:
     stop_link(stop_source& from, stop_source& to) noexcept
-        : stop_callback([](stop_callback& self) noexcept { static_cast<stop_link&>(self).to_.request_stop(); }), to_(to) {
+        : stop_callback([](stop_callback& self) noexcept { static_cast<stop_link&>(self).to_.request_stop(); }),
+          to_(to) {
         attach(from);
     }
     ~stop_link() { detach(); }
 
 private:
     stop_source& to_;
-};
-
-template <class T>
-struct stoppable_arm : arm<T> {
-    stoppable_arm(context& line, task<T> body) noexcept
-        : arm<T>(line, std::move(body),
-                 [](arm_base& self) noexcept { static_cast<stoppable_arm&>(self).ends.arrive(); }) {}
-    countdown ends{1};
 };
 
 }  // namespace detail
@@ -38,9 +31,9 @@ task<outcome<T>> stop_when(task<T> operation, stop_source& also) {
     context& line = co_await this_task::line();
     child_stop_source both(line.stop());
     detail::stop_link link(also, both);
-    detail::stoppable_arm<T> body(line, std::move(operation));
+    lone_arm<T> body(line, std::move(operation));
     body.start(both);
-    co_await all_arrived{body.ends, "stop_when"};
+    co_await body.arrived("stop_when");
     co_return body.take();
 }
 

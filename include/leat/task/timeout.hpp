@@ -9,10 +9,10 @@ namespace leat {
 
 namespace detail {
 
-// One arm, its end, and a timer that stops it.
-class deadline_group : public timer {
+// A source that is asked to stop when a time is over.
+class deadline : public timer {
 public:
-    explicit deadline_group(context& line) noexcept : timer(&fire_stop), ends(1), stop(line.stop()), line_(line) {}
+    explicit deadline(context& line) noexcept : timer(&fire_stop), stop(line.stop()), line_(line) {}
     void set(duration limit) noexcept {
         const time_point start = line_.where().now();
         due = limit > time_point::max() - start ? time_point::max() : start + limit;
@@ -24,34 +24,16 @@ public:
         line_.where().cancel(*this);
         return fired_.load(env::relaxed);  // relaxed: cancel() has synchronised with the firing
     }
-    countdown ends;
     child_stop_source stop;
 
 private:
     static void fire_stop(timer& self) noexcept {
-        auto& mine = static_cast<deadline_group&>(self);
+        auto& mine = static_cast<deadline&>(self);
         mine.fired_.store(true, env::relaxed);
         mine.stop.request_stop();
     }
     context& line_;
     env::atomic<bool> fired_{false};  // false; true once the time was over
-};
-
-template <class T>
-struct deadline_arm : arm<T> {
-    deadline_arm(context& line, deadline_group& shared, task<T> body) noexcept
-        : arm<T>(line, std::move(body),
-                 [](arm_base& self) noexcept { static_cast<deadline_arm&>(self).group.ends.arrive(); }),
-          group(shared) {}
-    deadline_group& group;
-};
-
-template <class T>
-struct shielded_arm : arm<T> {
-    shielded_arm(context& line, task<T> body) noexcept
-        : arm<T>(line, std::move(body),
-                 [](arm_base& self) noexcept { static_cast<shielded_arm&>(self).ends.arrive(); }) {}
-    countdown ends{1};
 };
 
 // Operations are descriptions that can be moved; their awaiter is made where they are awaited.
@@ -66,12 +48,12 @@ task<awaited_t<Operation>> as_task(Operation operation) {
 template <class T>
 task<T> run_in_time(task<T> operation, duration limit) {
     context& line = co_await this_task::line();
-    deadline_group group(line);
-    deadline_arm<T> body(line, group, std::move(operation));
-    group.set(limit);
-    body.start(group.stop);
-    co_await all_arrived{group.ends, "timeout"};
-    const bool over = group.is_over();
+    deadline limited(line);
+    lone_arm<T> body(line, std::move(operation));
+    limited.set(limit);
+    body.start(limited.stop);
+    co_await body.arrived("timeout");
+    const bool over = limited.is_over();
     outcome<T> end = body.take();
     if (over && end.is_cancelled() && !line.stop_requested()) throw timed_out();
     co_return std::move(end).get();
@@ -100,9 +82,9 @@ auto timeout(Operation operation, std::chrono::duration<Rep, Period> limit) {
 template <class T>
 task<T> shield(task<T> operation) {
     context& line = co_await this_task::line();
-    detail::shielded_arm<T> body(line, std::move(operation));
+    lone_arm<T> body(line, std::move(operation));
     body.start_shielded();
-    co_await all_arrived{body.ends, "shield"};
+    co_await body.arrived("shield");
     co_return body.take().get();
 }
 
