@@ -38,14 +38,14 @@ std::vector<option> stage_options() {
                  option("bytes", option_type::size, "how many bytes may wait").defaults("64MiB").at_least(1)},
                 "items")
             .also_called({"queue", "capacity"}),
-        option("timeout", option_type::duration,
+        option("timeout", option_type::time_span,
                "how long one attempt at an item may take; without end, when not given")
             .at_least(1e-6)
             .also_called({"time_limit", "deadline"}),
         option("retry", option_type::table, "what is tried again after a failure; a number stands for max")
             .with(
                 {option("max", option_type::integer, "attempts after the first").defaults("0").at_least(0).at_most(1e6),
-                 option("backoff", option_type::duration_range,
+                 option("backoff", option_type::time_range,
                         "the wait before the first of them, doubled for each further one up to the second time")
                      .defaults("200ms..10s")
                      .also_called({"delay"}),

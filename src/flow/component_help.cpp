@@ -19,9 +19,9 @@ std::string_view form_of(option_type type) {
             return "number";
         case option_type::boolean:
             return "true or false";
-        case option_type::duration:
+        case option_type::time_span:
             return "time";
-        case option_type::duration_range:
+        case option_type::time_range:
             return "time..time";
         case option_type::size:
             return "size";

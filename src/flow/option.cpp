@@ -85,7 +85,7 @@ std::string bounds_text(const option& what) {
     const bool low = what.least != std::numeric_limits<double>::lowest();
     const bool high = what.most != std::numeric_limits<double>::max();
     const char* suffix = what.type == option_type::size       ? " bytes"
-                         : what.type == option_type::duration ? " seconds"
+                         : what.type == option_type::time_span ? " seconds"
                                                               : "";
     if (low && high) return fmt::format("from {} to {}{}", what.least, what.most, suffix);
     if (low) return fmt::format("of {}{} or more", what.least, suffix);
@@ -164,12 +164,12 @@ expected<option_value, std::string> parse_option(const option& what, std::string
             if (error == std::errc() && end == text.data() + text.size() && !text.empty()) return checked(value);
             return unexpected(std::string("a number"));
         }
-        case option_type::duration: {
+        case option_type::time_span: {
             auto value = parse_duration(text);
             if (!value) return unexpected(std::move(value).error());
             return checked(*value);
         }
-        case option_type::duration_range: {
+        case option_type::time_range: {
             const std::size_t dots = text.find("..");
             if (dots == std::string_view::npos) return unexpected(std::string(range_form));
             const auto first = parse_duration(text.substr(0, dots)), last = parse_duration(text.substr(dots + 2));
@@ -203,7 +203,7 @@ expected<void, std::string> check_option(const option& what, const option_value&
         case option_type::number:
             if (!std::isfinite(std::get<double>(value))) return unexpected(std::string("a finite number"));
             return check_bounds(what, std::get<double>(value), "a number");
-        case option_type::duration: {
+        case option_type::time_span: {
             const auto ns = std::get<std::chrono::nanoseconds>(value);
             return check_bounds(what, static_cast<double>(ns.count()) * 1e-9, "a time");
         }
@@ -235,7 +235,7 @@ expected<void, std::string> check_option(const option& what, const option_value&
                 return unexpected(std::string("a text that is not empty"));
             return {};
         case option_type::boolean:
-        case option_type::duration_range:
+        case option_type::time_range:
         case option_type::text_list:
         case option_type::table:
             return {};

@@ -23,9 +23,9 @@ const char* plain_form(option_type type) {
             return "a number";
         case option_type::boolean:
             return "true or false";
-        case option_type::duration:
+        case option_type::time_span:
             return "a time such as \"20s\", \"200ms\" or \"1h30m\"";
-        case option_type::duration_range:
+        case option_type::time_range:
             return "two times such as \"200ms..10s\"";
         case option_type::size:
             return "a size such as \"16MiB\", \"64k\" or a number of bytes";

@@ -26,8 +26,8 @@ enum class option_type : std::uint8_t {
     integer,         // 8
     number,          // 0.2, 1e-4
     boolean,         // true, false
-    duration,        // "20s", "200ms", "10us", "1h30m"
-    duration_range,  // "200ms..10s"
+    time_span,       // "20s", "200ms", "10us", "1h30m"
+    time_range,      // "200ms..10s"
     size,            // "16MiB", "64k", or a number of bytes
     arguments,       // ["python3", "-u", "parse.py"]: a program and its arguments, not empty
     text_list,       // ["a", "b"]; one "a" is a list of one

@@ -258,10 +258,10 @@ void add_exec_kind(registry& kinds) {
             .defaults("64MiB")
             .at_least(1)
             .also_called({"max_answer"}),
-        option("grace", option_type::duration, "between SIGTERM and SIGKILL for a program that must end")
+        option("grace", option_type::time_span, "between SIGTERM and SIGKILL for a program that must end")
             .defaults("2s"),
         option("memory", option_type::size, "the most address space of each process").at_least(1),
-        option("cpu", option_type::duration, "the most CPU time of each process").at_least(1),
+        option("cpu", option_type::time_span, "the most CPU time of each process").at_least(1),
         option("open_files", option_type::integer, "the most descriptors of each process").at_least(3),
     };
     kind.implied_by = "exec";

@@ -42,6 +42,7 @@ public:
         if (beside_) {
             beside_->stop();
             co_await beside_->join_quietly();
+            beside_.reset();
         }
         held_.clear();  // not written: abandoned
         file_.close();
