@@ -173,7 +173,13 @@ concept has_context = requires(Promise& promise) {
 struct frame_stub {
     using function = void (*)(frame_stub*) noexcept;
     explicit frame_stub(function body) noexcept : resume(body), destroy(body) {}
-    std::coroutine_handle<> handle() noexcept { return std::coroutine_handle<>::from_address(this); }
+    std::coroutine_handle<> handle() noexcept {
+        void* head = this;
+        // Hides which function this is. Frames are resumed with a calling convention of the compiler's own (the same code
+        // for one pointer); where Clang sees through to a function of the ordinary one it takes the call for impossible.
+        asm volatile("" : "+r"(head) : : "memory");
+        return std::coroutine_handle<>::from_address(head);
+    }
 
     function resume;
     function destroy;
