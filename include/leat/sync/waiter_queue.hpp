@@ -14,11 +14,9 @@
 namespace leat {
 
 struct waiter {
-    // Makes this the waiter of the wait that `line` has just begun.
-    void wait_as(context& who) noexcept {
-        line = &who;
-        wait = who.current_ticket();
-    }
+    // Makes this the waiter of the wait that `line` has just begun. `line` was set before that wait began and is not written
+    // here: a stop request may have resumed the line already, which reads it without the lock.
+    void wait_as(const context& who) noexcept { wait = who.current_ticket(); }
     // For the claimer, after it has written what it hands over, and better after it has left its lock.
     void resume() noexcept { line->resume(); }
 
