@@ -43,18 +43,33 @@ void on_signal(int number) noexcept {
 
 }  // namespace
 
+// The watcher alone takes the two signals: it sits in a call that they interrupt, whatever the other threads wait in, and
+// they cut no call of the program short.
 struct main_frame::state {
     stop_source stop;
     env::thread watcher;
+    env::atomic<bool> ending{false};  // true: the next ring is the last
+    sigset_t before_mask{};
     struct sigaction before_int{};
     struct sigaction before_term{};
 
     static void watch(void* raw) {
         auto& self = *static_cast<state*>(raw);
-        std::uint64_t rings = 0;
-        while (::read(bell, &rings, sizeof rings) < 0 && errno == EINTR) {
+        const sigset_t ours = watched();
+        ::sigprocmask(SIG_UNBLOCK, &ours, nullptr);  // this thread's mask, on Linux
+        while (!self.ending.load()) {
+            std::uint64_t rings = 0;
+            while (::read(bell, &rings, sizeof rings) < 0 && errno == EINTR) {
+            }
+            if (received_signal.load() != 0) self.stop.request_stop();
         }
-        if (received_signal.load() != 0) self.stop.request_stop();
+    }
+    static sigset_t watched() noexcept {
+        sigset_t both;
+        sigemptyset(&both);
+        sigaddset(&both, SIGINT);
+        sigaddset(&both, SIGTERM);
+        return both;
     }
 };
 
@@ -70,14 +85,18 @@ main_frame::main_frame() : state_(std::make_unique<state>()) {
     action.sa_flags = SA_RESTART;
     ::sigaction(SIGINT, &action, &state_->before_int);
     ::sigaction(SIGTERM, &action, &state_->before_term);
+    const sigset_t ours = state::watched();
+    ::sigprocmask(SIG_BLOCK, &ours, &state_->before_mask);
 }
 
 main_frame::~main_frame() {
     if (state_->watcher.joinable()) {
         ::sigaction(SIGINT, &state_->before_int, nullptr);
         ::sigaction(SIGTERM, &state_->before_term, nullptr);
+        state_->ending.store(true);
         ring();
         state_->watcher.join();
+        ::sigprocmask(SIG_SETMASK, &state_->before_mask, nullptr);
     }
     ::close(bell);
     set_log_hook(nullptr, nullptr);
