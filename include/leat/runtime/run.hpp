@@ -20,8 +20,8 @@ template <class Function, class... Argument>
     requires std::invocable<Function, Argument...>
 decltype(auto) run(const run_options& options, Function&& fn, Argument&&... arguments) {
     const std::unique_ptr<runtime> where = make_runtime(options);
-    return where->run(std::invoke(std::forward<Function>(fn), std::forward<Argument>(arguments)...), options.stop,
-                      options.name);
+    // Called within this expression, so that what an argument is converted to, for a reference parameter, lives long enough.
+    return where->run(std::forward<Function>(fn)(std::forward<Argument>(arguments)...), options.stop, options.name);
 }
 template <class Function, class... Argument>
     requires std::invocable<Function, Argument...>

@@ -76,7 +76,8 @@ public:
     ~scope();
 
     // Runs function(arguments…), which returns a task, on the scope's executor, never inside this call. Function and
-    // arguments are decay-copied into the task and live until its end. Its value is dropped; its error stops the siblings.
+    // arguments are decay-copied into the task and live until its end (but what a copy is converted to for a reference
+    // parameter does not: pass a std::string, not a literal, for const std::string&). Its value is dropped; its error stops the siblings.
     // Callable by the owner before join(), and by tasks of the scope at any time. After stop() the task starts with stop
     // requested. Throws what copying the arguments or making the frame throws; then nothing was spawned.
     template <class Function, class... Argument>
