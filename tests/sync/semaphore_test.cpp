@@ -150,7 +150,7 @@ TEST(semaphore, a_task_asked_to_stop_still_gets_what_is_there) {
             const leat::semaphore::permit held = co_await one.acquire();
             got = true;
             try {
-                co_await one.acquire();
+                (void)co_await one.acquire();
             } catch (const leat::cancelled&) {
                 cancelled = true;
             }
@@ -311,7 +311,7 @@ TEST(semaphore_death, destroyed_while_tasks_wait) {
     EXPECT_DEATH(on_one_thread([]() -> task<> {
                      std::optional<leat::semaphore> none(std::in_place, 0);
                      leat::scope work;
-                     work.spawn([&]() -> task<> { co_await none->acquire(); });
+                     work.spawn([&]() -> task<> { (void)co_await none->acquire(); });
                      co_await leat::this_task::yield();
                      none.reset();
                  }),

@@ -18,11 +18,12 @@ TEST(sleep, wakes_in_the_order_of_the_deadlines) {
     std::vector<int> order;
     on_one_thread([&]() -> task<> {
         leat::scope work;
+        const leat::time_point start = leat::env::now();
         for (const int ms : {9, 3, 6, 1})
             work.spawn(
-                [&order](int length) -> task<> {
-                    co_await leat::sleep_for(length * 1ms);
-                    order.push_back(length);
+                [&order, start](int place) -> task<> {
+                    co_await leat::sleep_until(start + place * 1ms);
+                    order.push_back(place);
                 },
                 ms);
         co_await work.join();

@@ -103,7 +103,7 @@ TEST(timeout, takes_operations_that_are_no_tasks) {
     EXPECT_EQ(error_of([]() -> task<> {
                   leat::semaphore none(0);
                   auto operation = none.acquire();
-                  co_await leat::timeout(std::move(operation), 1ms);
+                  (void)co_await leat::timeout(std::move(operation), 1ms);
               }),
               "(timed out)");
 }
