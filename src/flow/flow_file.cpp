@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <sys/stat.h>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -87,8 +88,8 @@ expected<flow_file, flow_file_errors> reader::read(const toml_value& root) {
 }
 
 flow_file_errors reader::take_errors() {
-    std::stable_sort(errors_.begin(), errors_.end(), [](const flow_file_error& a, const flow_file_error& b) {
-        return a.line != b.line ? a.line < b.line : a.column < b.column;
+    std::sort(errors_.begin(), errors_.end(), [](const flow_file_error& a, const flow_file_error& b) {
+        return std::tie(a.line, a.column, a.message) < std::tie(b.line, b.column, b.message);
     });
     flow_file_errors all;
     if (errors_.size() > flow_file_errors::most) {

@@ -84,9 +84,9 @@ std::optional<T> parse_whole(std::string_view text) {
 std::string bounds_text(const option& what) {
     const bool low = what.least != std::numeric_limits<double>::lowest();
     const bool high = what.most != std::numeric_limits<double>::max();
-    const char* suffix = what.type == option_type::size       ? " bytes"
+    const char* suffix = what.type == option_type::size        ? " bytes"
                          : what.type == option_type::time_span ? " seconds"
-                                                              : "";
+                                                               : "";
     if (low && high) return fmt::format("from {} to {}{}", what.least, what.most, suffix);
     if (low) return fmt::format("of {}{} or more", what.least, suffix);
     return fmt::format("of at most {}{}", what.most, suffix);

@@ -22,18 +22,18 @@
 namespace leat {
 
 enum class option_type : std::uint8_t {
-    text,            // "…"
-    integer,         // 8
-    number,          // 0.2, 1e-4
-    boolean,         // true, false
-    time_span,       // "20s", "200ms", "10us", "1h30m"
-    time_range,      // "200ms..10s"
-    size,            // "16MiB", "64k", or a number of bytes
-    arguments,       // ["python3", "-u", "parse.py"]: a program and its arguments, not empty
-    text_list,       // ["a", "b"]; one "a" is a list of one
-    word,            // one of a few words
-    jobs,            // a number from 1, "auto", or { min = 1, max = 8 }
-    table,           // { … } with options of its own
+    text,        // "…"
+    integer,     // 8
+    number,      // 0.2, 1e-4
+    boolean,     // true, false
+    time_span,   // "20s", "200ms", "10us", "1h30m"
+    time_range,  // "200ms..10s"
+    size,        // "16MiB", "64k", or a number of bytes
+    arguments,   // ["python3", "-u", "parse.py"]: a program and its arguments, not empty
+    text_list,   // ["a", "b"]; one "a" is a list of one
+    word,        // one of a few words
+    jobs,        // a number from 1, "auto", or { min = 1, max = 8 }
+    table,       // { … } with options of its own
 };
 
 struct duration_range {

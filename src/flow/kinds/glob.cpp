@@ -38,7 +38,8 @@ public:
                 // relaxed: a figure for progress
                 if (!more && last) total_.store(sequence + found.size(), std::memory_order_relaxed);
                 for (std::string& path : found) {
-                    record each(path, std::move(path));
+                    record each(path);
+                    each.key = std::move(path);
                     each.sequence = sequence++;
                     payload value(std::move(each));
                     co_await out.emit(std::move(value));
