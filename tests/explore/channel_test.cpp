@@ -74,7 +74,9 @@ struct scene {
         bool foreseen = false;
         for (const why each : allowed) foreseen = foreseen || each == result.error().why;
         explore::check(foreseen, "it failed for a reason that was there");
-        ++book.back[static_cast<std::size_t>(result.error().value.take())];
+        const int id = result.error().value.take();
+        explore::check(id != 0, "the value came back");
+        ++book.back[static_cast<std::size_t>(id)];
         return false;
     }
     // Receives until the channel has ended.
@@ -164,6 +166,22 @@ TEST_P(channel, close_beside_sends_lets_each_item_in_or_gives_it_back) {
         all->settle(2);
         for (int id = 1; id <= 2; ++id)
             explore::check(all->book.dropped[static_cast<std::size_t>(id)] == 0, "close drops nothing");
+    }));
+}
+
+TEST_P(channel, close_gives_a_waiting_sender_its_item_back) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        explore::thread("sender", [all, capacity] {
+            const int last = static_cast<int>(capacity) + 1;
+            for (int id = 1; id <= last; ++id)
+                (void)all->sent(all->ends.out.blocking_send(item(id, all->book)), {why::closed});
+            explore::check(all->book.back[static_cast<std::size_t>(last)] == 1, "there was no room for the last");
+        });
+        explore::thread("closer", [all, out = all->ends.out]() mutable { out.close(); });
+        explore::join_all();
+        while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
+        all->settle(static_cast<int>(capacity) + 1);
     }));
 }
 
@@ -288,13 +306,11 @@ TEST_P(channel, a_send_that_is_stopped_while_its_item_is_received_keeps_it_or_ha
     expect_right(explore::run(all_schedules, [capacity = GetParam()] {
         auto all = std::make_shared<scene>(capacity);
         const int last = fill(*all, capacity) + 1;
-        explore::line line(all->worker, "sender", send_one(*all, last));
-        line.attach(all->stop);
         explore::thread("stopper", [all] { all->stop.request_stop(); });
         explore::thread("receiver", [all] {
             if (auto next = all->ends.in.try_recv()) all->got(std::move(*next));
         });
-        line.run();
+        explore::run_line(all->worker, "sender", send_one(*all, last), &all->stop);
         explore::join_all();
         while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
         all->settle(last);
@@ -304,11 +320,9 @@ TEST_P(channel, a_send_that_is_stopped_while_its_item_is_received_keeps_it_or_ha
 TEST_P(channel, a_receive_that_is_stopped_while_an_item_comes_has_it_or_leaves_it) {
     expect_right(explore::run(all_schedules, [capacity = GetParam()] {
         auto all = std::make_shared<scene>(capacity);
-        explore::line line(all->worker, "receiver", receive_one(*all));
-        line.attach(all->stop);
         explore::thread("stopper", [all] { all->stop.request_stop(); });
         explore::thread("sender", [all] { (void)all->sent(all->ends.out.try_send(item(1, all->book)), {why::full}); });
-        line.run();
+        explore::run_line(all->worker, "receiver", receive_one(*all), &all->stop);
         explore::join_all();
         while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
         all->settle(1);
@@ -359,18 +373,68 @@ TEST_P(channel, room_meant_for_a_sender_that_is_stopped_goes_to_the_next) {
     }));
 }
 
+TEST_P(channel, a_wider_bound_lets_a_waiting_sender_in) {
+    expect_right(explore::run(all_schedules, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        const int last = fill(*all, capacity) + 1;
+        explore::thread("widener", [all, capacity] { all->ends.out.set_bounds(capacity + 1); });
+        explore::run_line(all->worker, "sender", send_one(*all, last));
+        explore::join_all();
+        while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
+        all->settle(last);
+        explore::check(all->book.order.size() == capacity + 1, "all were inside");
+    }));
+}
+
 TEST_P(channel, a_wider_bound_lets_a_waiting_sender_in_even_while_it_is_stopped) {
     expect_right(explore::run(all_schedules, [capacity = GetParam()] {
         auto all = std::make_shared<scene>(capacity);
         const int last = fill(*all, capacity) + 1;
-        explore::line line(all->worker, "sender", send_one(*all, last));
-        line.attach(all->stop);
         explore::thread("stopper", [all] { all->stop.request_stop(); });
         explore::thread("widener", [all, capacity] { all->ends.out.set_bounds(capacity + 1); });
-        line.run();
+        explore::run_line(all->worker, "sender", send_one(*all, last), &all->stop);
         explore::join_all();
         while (auto rest = all->ends.in.try_recv()) all->got(std::move(*rest));
         all->settle(last);
+    }));
+}
+
+// --- Bounds in bytes ---
+
+TEST(channel_bytes, a_light_item_waits_behind_a_heavy_one_until_that_one_is_stopped) {
+    expect_right(explore::run(all_schedules, [] {
+        struct state {
+            explore::hand_executor worker;
+            leat::stop_source stop;
+            leat::channel_ends<int> ends = leat::channel<int>(leat::channel_bounds(8, 4), [](const int& item) {
+                return static_cast<std::size_t>(item);  // an item is its own weight
+            });
+            int sent = 0, stopped = 0;
+        };
+        static constexpr auto send = [](state& all, int weight) -> leat::task<> {
+            auto result = co_await all.ends.out.send(weight);
+            (result ? all.sent : all.stopped) += weight;
+        };
+        auto all = std::make_shared<state>();
+        explore::check(all->ends.out.try_send(2).has_value(), "there is room");
+        auto heavy = std::make_unique<explore::line>(all->worker, "heavy", send(*all, 3));
+        explore::line light(all->worker, "light", send(*all, 1));
+        heavy->attach(all->stop);
+        heavy->start();
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        explore::thread("trier", [all] {
+            auto result = all->ends.out.try_send(1);
+            if (result) explore::check(all->stopped == 3 || all->stop.stop_requested(), "nobody overtakes");
+        });
+        light.start();
+        heavy->finish();
+        heavy.reset();
+        light.finish();  // though nothing was received
+        explore::join_all();
+        explore::check(all->stopped == 3 && all->sent == 1, "the heavy one was stopped, the light one let in");
+        int inside = 0;
+        while (auto next = all->ends.in.try_recv()) inside += *next;
+        explore::check(inside == 3 || inside == 4, "what was sent is inside");
     }));
 }
 

@@ -31,9 +31,7 @@ leat::task<> write_twice(state& all) {
 
 void run_on_this_thread(state& all, leat::stop_source* stop = nullptr) {
     explore::hand_executor worker;
-    explore::line line(worker, "writer", write_twice(all));
-    if (stop != nullptr) line.attach(*stop);
-    line.run();
+    explore::run_line(worker, "writer", write_twice(all), stop);
 }
 
 TEST(mutex, two_tasks_are_never_inside_at_once_and_see_what_the_other_wrote) {

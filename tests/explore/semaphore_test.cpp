@@ -38,11 +38,9 @@ leat::task<> take(scene& all, std::size_t count) {
 TEST(semaphore, a_permit_released_while_its_waiter_is_stopped_is_taken_or_kept) {
     expect_right(explore::run(all_schedules, [] {
         auto all = std::make_shared<scene>(0);
-        explore::line line(all->worker, "taker", take(*all, 1));
-        line.attach(all->stop);
         explore::thread("releaser", [all] { all->here.release(); });
         explore::thread("stopper", [all] { all->stop.request_stop(); });
-        line.run();
+        explore::run_line(all->worker, "taker", take(*all, 1), &all->stop);
         explore::join_all();
         explore::check(all->got + all->left == 1, "one wait, one end");
         explore::check(static_cast<std::size_t>(all->got) + all->here.available() == 1, "the permit is taken or kept");
@@ -87,12 +85,30 @@ TEST(semaphore, one_that_asks_for_many_lets_those_behind_it_go_when_it_is_stoppe
     }));
 }
 
+TEST(semaphore, one_that_asks_for_few_waits_behind_one_that_asks_for_many) {
+    expect_right(explore::run(all_schedules, [] {
+        auto all = std::make_shared<scene>(1);
+        explore::line many(all->worker, "many", take(*all, 2));
+        explore::line few(all->worker, "few", take(*all, 1));
+        explore::thread("releaser", [all] { all->here.release(); });
+        explore::thread("trier", [all] {
+            if (auto one = all->here.try_acquire()) one->release();
+        });
+        many.start();
+        few.start();
+        many.finish();  // one release is enough for it, if nobody has overtaken
+        all->here.release();
+        few.finish();
+        explore::join_all();
+        explore::check(all->got == 2 && all->here.available() == 0, "both were served");
+    }));
+}
+
 TEST(semaphore, releases_of_two_threads_serve_one_that_needs_both) {
     expect_right(explore::run(all_schedules, [] {
         auto all = std::make_shared<scene>(0);
-        explore::line line(all->worker, "taker", take(*all, 2));
         for (int i = 0; i < 2; ++i) explore::thread([all] { all->here.release(); });
-        line.run();
+        explore::run_line(all->worker, "taker", take(*all, 2));
         explore::join_all();
         explore::check(all->got == 1 && all->here.available() == 0, "served once, with both");
     }));
@@ -116,7 +132,7 @@ TEST(semaphore, no_more_are_inside_than_there_are_permits) {
         for (int i = 0; i < 3; ++i)
             explore::thread([all] {
                 explore::hand_executor worker;
-                explore::line(worker, "visitor", visit(all->door, all->inside, 2)).run();
+                explore::run_line(worker, "visitor", visit(all->door, all->inside, 2));
             });
         explore::join_all();
         explore::check(all->door.available() == 2, "all permits are back");

@@ -88,11 +88,9 @@ int kept(scene& all) {
 TEST(waiter_queue, a_token_given_while_its_waiter_is_stopped_is_taken_or_kept) {
     expect_right(explore::run(all_schedules, [] {
         auto all = std::make_shared<scene>();
-        explore::line line(all->worker, "taker", take(*all));
-        line.attach(all->stop);
         explore::thread("giver", [all] { all->here.give(); });
         explore::thread("stopper", [all] { all->stop.request_stop(); });
-        line.run();
+        explore::run_line(all->worker, "taker", take(*all), &all->stop);
         explore::join_all();
         explore::check(all->got + all->left == 1, "one wait, one end");
         explore::check(all->got + kept(*all) == 1, "the token is taken or kept");

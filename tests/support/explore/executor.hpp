@@ -92,4 +92,12 @@ private:
     bool ended_ = false;  // the worker's own
 };
 
+// Runs `body` to its end on this thread, below `stop` if there is one. The line and the frame are gone afterwards: what
+// still knows of them uses them after their end.
+inline void run_line(hand_executor& where, const char* name, task<> body, stop_source* stop = nullptr) {
+    line on(where, name, std::move(body));
+    if (stop != nullptr) on.attach(*stop);
+    on.run();
+}
+
 }  // namespace leat::explore

@@ -191,7 +191,7 @@ bool engine::sleep(const env::atomic<std::uint32_t>& word, std::uint32_t expecte
     thread_state& self = *current_;
     self.status = thread_state::state::sleeping;
     self.asleep_since = steps_;
-    self.timed = deadline != nullptr;
+    self.timed = deadline != nullptr && *deadline != time_point::max();  // max: never
     if (self.timed) self.deadline = *deadline;
     self.woken_by = wake_reason::woken;
     reschedule();
