@@ -114,15 +114,15 @@ task<ending> converse(conversation& talk, companions& beside) {
     }
     if (in) {
         in->reader.reset();
-        beside.add(feed(std::move(in->writer), *options.input));
+        beside.add_helper(feed(std::move(in->writer), *options.input));
     }
     if (out) {
         out->writer.reset();
-        beside.add(read_pieces(std::move(out->reader), into_spool(talk)));
+        beside.add_reader(read_pieces(std::move(out->reader), into_spool(talk)));
     }
     if (err) {
         err->writer.reset();
-        beside.add(read_pieces(std::move(err->reader), into_text(talk.err)));
+        beside.add_reader(read_pieces(std::move(err->reader), into_text(talk.err)));
     }
     co_return co_await end_of(talk.child, later(talk.start, options.timeout), options.grace);
 }

@@ -16,17 +16,17 @@ class companions : private timer {
 public:
     explicit companions(context& line) noexcept : timer(&stop_them), line_(line) {}
 
-    // Runs `body` until it first waits, and then beside the line. At most four. Errors of a body are dropped.
-    void add(task<> body) {
-        one& fresh = arms_.at(count_).emplace(*this, std::move(body));
-        ++count_;
-        ends_.add();
-        fresh.start(stop_);
-    }
+    // Run `body` until it first waits, and then beside the line. At most four. Errors of a body are dropped.
+    // One that reads the child: it may go on after the child's end, to read what is left.
+    void add_reader(task<> body) { start(std::move(body), stop_readers_); }
+    // One that has nothing to do once the child has ended.
+    void add_helper(task<> body) { start(std::move(body), stop_helpers_); }
 
-    // Waits for the end of all; those that have not ended after `limit` are stopped. Whether that happened.
+    // Waits for the end of all; helpers are stopped at once, readers that have not ended after `limit` then. Whether there
+    // was such a reader.
     task<bool> join(duration limit) {
         executor& where = line_.where();
+        stop_helpers_.request_stop();
         if (limit <= duration::zero()) {
             stop_them(*this);
         } else if (ends_.pending() != 0) {
@@ -46,16 +46,23 @@ private:
               ends(owner.ends_) {}
         countdown& ends;
     };
+    void start(task<> body, stop_source& stop) {
+        one& fresh = arms_.at(count_).emplace(*this, std::move(body));
+        ++count_;
+        ends_.add();
+        fresh.start(stop);
+    }
     static void stop_them(timer& self) noexcept {
         auto& mine = static_cast<companions&>(self);
         mine.stopped_.store(true, env::relaxed);
-        mine.stop_.request_stop();
+        mine.stop_readers_.request_stop();
     }
 
     context& line_;
     countdown ends_{0};
-    child_stop_source stop_;
-    env::atomic<bool> stopped_{false};  // false; true once they were stopped
+    child_stop_source stop_helpers_;
+    child_stop_source stop_readers_;
+    env::atomic<bool> stopped_{false};  // false; true once readers were stopped
     std::array<std::optional<one>, 4> arms_;
     std::size_t count_ = 0;
 };

@@ -25,9 +25,7 @@ using reason = worker_failed::reason;
 using testing::HasSubstr;
 
 persistent_options python(const std::string& text) {
-    persistent_options options({"python3", "-u", "-c", text});
-    options.child.environment.emplace_back("PYTHONDONTWRITEBYTECODE", "1");
-    return options;
+    return persistent_options({"python3", "-I", "-S", "-u", "-c", text});
 }
 // Answers each line with itself behind "=", and obeys some.
 persistent_options obedient() {
@@ -194,7 +192,7 @@ TEST(persistent_pool, a_death_costs_one_item_of_the_window) {
 
 TEST(persistent_pool, a_hang_ends_at_the_timeout) {
     auto options = obedient();
-    options.timeout = 400ms;
+    options.timeout = 2s;
     with_pool(std::move(options), [](persistent_pool& pool) -> leat::task<> {
         EXPECT_EQ(co_await told(pool, "fine"), "=fine");
         EXPECT_EQ(co_await told(pool, "hang"), "[timed out]");
@@ -372,11 +370,13 @@ TEST(persistent_pool, a_stop_ends_workers_and_calls) {
         co_await std::move(work);
         ADD_FAILURE() << "the call went on";
     };
-    const auto in_time = [&]() -> leat::task<> {
-        auto limited = leat::timeout(body(), 300ms);
-        EXPECT_THROW(co_await std::move(limited), leat::timed_out);
+    const auto stop_it = [&](leat::scope& work) -> leat::task<> {
+        work.spawn(body);
+        while (workers.empty()) co_await leat::sleep_for(5ms);
+        work.stop();
     };
-    leat::run(in_time);
+    const auto whole = [&] { return leat::with_scope(stop_it); };
+    leat::run(leat::run_options(1), whole);
     ASSERT_EQ(workers.size(), 1);
     EXPECT_FALSE(runs(workers[0]));
 }
@@ -404,13 +404,12 @@ TEST(persistent_pool, options_that_mean_nothing_are_refused) {
     leat::run(body);
 }
 
-// Kills a worker now and then until it is stopped.
-leat::task<> murder(persistent_pool& pool, int& killed, const int& wanted) {
-    for (unsigned turn = 0; killed < wanted; ++turn) {
-        co_await leat::sleep_for(20ms);
+// Kills a worker each time that some more items are done, until it is stopped.
+leat::task<> murder(persistent_pool& pool, int& killed) {
+    for (unsigned turn = 0; killed < 20; ++turn) {
+        while (pool.counts().answered < 140 * (turn + 1)) co_await leat::sleep_for(1ms);
         const auto pids = pool.pids();
-        if (pids.empty()) continue;
-        ::kill(pids[turn % pids.size()], SIGKILL);
+        if (!pids.empty()) ::kill(pids[turn % pids.size()], SIGKILL);
         ++killed;
     }
 }
@@ -423,10 +422,9 @@ TEST_P(killed_workers, lose_no_item_and_answer_none_twice) {
     options.window = GetParam();
     with_pool(std::move(options), [](persistent_pool& pool) -> leat::task<> {
         const auto body = [](leat::scope& work, persistent_pool& on, results& into, int& dead) -> leat::task<> {
-            static constexpr int wanted = 20;
-            work.spawn(murder, std::ref(on), std::ref(dead), std::cref(wanted));
-            for (int i = 0; i < 30; ++i) work.spawn(call_all, std::ref(on), i, 30, 3000, 100, std::ref(into));
-            co_return;
+            work.spawn(murder, std::ref(on), std::ref(dead));
+            co_await call_many(on, 30, 3000, 100, into);
+            work.stop();
         };
         results got;
         int killed = 0;

@@ -4,12 +4,15 @@
 //   std::string answer = co_await pool.call("a line");          // from any number of tasks at once
 //   co_await pool.close();                                      // before it is destroyed, on every path: see finally()
 //
-// What a worker's end means, by what it had done:
-//  1. It had read nothing since it was started: no item is to blame. All its items go to other workers; when that happens
-//     `fruitless_starts` times in a row, the command is broken: all calls fail, and nothing is started any more.
-//  2. It had read something: the first item without an answer is the suspect, and its call fails, retryable. The items
-//     behind it go to other workers, and what the worker did for them outside may happen again: not with a window of 1.
-// A worker that hangs (timeout), answers too much, out of turn, or closes its output is killed, and counts as case 2.
+// What a worker's end means:
+//  1. When it had begun to read the first line that it has not answered, that item is the suspect: its call fails,
+//     retryable. The items behind it go to other workers, and what the worker did for them outside may happen again: not
+//     with a window of 1.
+//  2. Otherwise no item is to blame, and all go to other workers. When workers end `fruitless_starts` times in a row without
+//     having read anything at all, the command is broken: all calls fail, and nothing is started any more. (Ends by SIGKILL,
+//     which comes from outside, count a tenth.)
+// A worker that hangs (timeout), answers too much, or closes its output and runs on, is killed, and counts as case 1. One
+// that answers out of turn, when it has no line, is killed too. What a worker leaves behind in its group is killed with it.
 //
 // Invariant: each call ends exactly once, with the answer to its own line or with an error. What a worker held was given to
 // no other worker before that one was dead and its output read to the end.

@@ -1,0 +1,78 @@
+// worker_slots: who holds which item in a persistent_pool. Bookkeeping alone: no process, no waiting; under the pool's lock.
+//
+// Invariants:
+//  1. An item is in one place: a queue, or one slot's `assigned` (not yet given to the pipe) or `sent`.
+//  2. A slot holds at most `window` items; one that is exclusive holds one.
+#pragma once
+
+#include <deque>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <leat/base/env.hpp>
+#include <leat/sync/semaphore.hpp>
+
+namespace leat {
+
+// A call under way. Shared by the call, which may leave early, and whoever holds the line.
+struct pool_item {
+    pool_item(std::string text, bool by_itself) noexcept : line(std::move(text)), alone(by_itself) {}
+    std::string line;
+    bool alone;
+    std::uint64_t offset = 0;  // of the line in what its worker was sent
+    bool abandoned = false;    // the call has left; under the pool's lock
+    std::string answer;        // this or error: written before `done` is released
+    std::exception_ptr error;
+    semaphore done{0};
+};
+using pool_item_ptr = std::shared_ptr<pool_item>;
+
+// The place of one worker: with a process, or about to have one.
+struct worker_slot {
+    std::deque<pool_item_ptr> assigned;
+    std::deque<pool_item_ptr> sent;
+    bool live = false;       // its process runs
+    bool resting = false;    // takes nothing: it is ending, or waits before it tries again
+    bool exclusive = false;  // holds an item that is alone
+    bool kept_free = false;  // for an item that is to be alone
+    bool rung = false;       // the bell was released, and not yet heard
+    int pid = 0;
+    time_point oldest_since{};  // when sent.front() became the oldest
+    semaphore bell{0};          // there may be something to do
+
+    [[nodiscard]] std::size_t load() const noexcept { return assigned.size() + sent.size(); }
+};
+
+class worker_slots {
+public:
+    worker_slots(unsigned count, unsigned window);
+
+    // At the end of its queue, or at the front in the order given.
+    void add(pool_item_ptr item);
+    void put_back(std::deque<pool_item_ptr>& items);
+    // Takes an item that no slot holds out of its queue. False when it is in none.
+    bool withdraw(const pool_item_ptr& item);
+    // All that are in queues.
+    std::deque<pool_item_ptr> take_queued();
+
+    // Gives queued items to slots with room, the emptiest first, and rings those.
+    void dispatch();
+    // Tells the task of a slot that there may be something to do. It is posted, not resumed.
+    static void ring(worker_slot& which) noexcept;
+    void ring_all() noexcept;
+
+    [[nodiscard]] bool nothing_queued() const noexcept { return queue_.empty() && alone_.empty(); }
+    [[nodiscard]] std::vector<std::unique_ptr<worker_slot>>& all() noexcept { return slots_; }
+
+private:
+    worker_slot* emptiest(bool for_alone) noexcept;
+
+    unsigned window_;
+    std::vector<std::unique_ptr<worker_slot>> slots_;
+    std::deque<pool_item_ptr> queue_;
+    std::deque<pool_item_ptr> alone_;
+};
+
+}  // namespace leat
