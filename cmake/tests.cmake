@@ -89,14 +89,20 @@ endforeach()
 
 # bench/LAYER/NAME_bench.cpp: a tiny run of each is a test, so that it cannot rot.
 find_package(TBB REQUIRED)
+add_library(leat_bench_support STATIC bench/support/bench.cpp)
+target_include_directories(leat_bench_support PUBLIC bench)
+target_compile_definitions(leat_bench_support PRIVATE LEAT_BENCH_BUILD="${CMAKE_CXX_FLAGS} ${CMAKE_BUILD_TYPE}")
+target_link_libraries(leat_bench_support PUBLIC leat_base PRIVATE leat_options)
 file(GLOB benches CONFIGURE_DEPENDS bench/*/*_bench.cpp)
 foreach(source IN LISTS benches)
     get_filename_component(name ${source} NAME_WE)
     string(REGEX REPLACE "_bench$" "" name ${name})
     add_executable(bench_${name} ${source})
-    target_include_directories(bench_${name} PRIVATE bench)
     target_compile_definitions(bench_${name} PRIVATE ${leat_asio_definitions})
-    target_link_libraries(bench_${name} PRIVATE leat_options leat_flow TBB::tbb)
+    target_link_libraries(bench_${name} PRIVATE leat_bench_support leat_options leat_flow TBB::tbb)
+    if(TARGET leat AND source MATCHES "/bench/process/")  # measures the command
+        add_dependencies(bench_${name} leat)
+    endif()
     add_test(NAME bench.${name} COMMAND bench_${name} --tiny)
 endforeach()
 

@@ -1,0 +1,149 @@
+// The other half of bench.hpp: flags, medians, and how results look.
+#include <support/bench.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+#include <leat/base/machine.hpp>
+
+namespace bench {
+
+namespace {
+
+std::string processor() {
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line);)
+        if (line.starts_with("model name")) return line.substr(line.find(": ") + 2);
+    return "unknown processor";
+}
+
+std::string compiler() {
+#ifdef __clang__
+    return fmt::format("Clang {}.{}", __clang_major__, __clang_minor__);
+#else
+    return fmt::format("GCC {}.{}", __GNUC__, __GNUC_MINOR__);
+#endif
+}
+
+void print_machine() {
+    const leat::machine here = leat::effective_machine();
+    double load = 0;
+    ::getloadavg(&load, 1);
+    fmt::print("machine: {}, {:.2g} CPUs, {:.1f} GiB; load {:.1f}\nbuild: {}, {}\n", processor(), here.cpus,
+               static_cast<double>(here.memory_bytes) / (1U << 30U), load, compiler(), LEAT_BENCH_BUILD);
+}
+
+// The value below which `part` of the values lie, interpolated.
+double quantile(std::vector<double> values, double part) {
+    std::sort(values.begin(), values.end());
+    const double at = part * static_cast<double>(values.size() - 1);
+    const auto below = static_cast<std::size_t>(at);
+    const std::size_t above = std::min(below + 1, values.size() - 1);
+    return values[below] + (at - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+double median(const std::vector<double>& values) { return quantile(values, 0.5); }
+
+double relative_iqr(const std::vector<double>& values) {
+    return (quantile(values, 0.75) - quantile(values, 0.25)) / median(values);
+}
+
+}  // namespace
+
+session::session(int argc, char** argv, const char* name) : name_(name) {
+    const auto refuse = [&](const std::string& what) {
+        fmt::print(stderr, "{}: {}\nusage: {} [--tiny] [--json FILE] [--rounds N]\n", argv[0], what, argv[0]);
+        std::exit(2);
+    };
+    for (int at = 1; at < argc; ++at) {
+        const std::string_view flag = argv[at];
+        const char* const value = at + 1 < argc ? argv[at + 1] : nullptr;
+        if (flag == "--tiny") {
+            tiny_ = true;
+            rounds_ = 1;
+            continue;
+        }
+        if (flag != "--json" && flag != "--rounds") refuse(fmt::format("found '{}'", flag));
+        if (value == nullptr) refuse(fmt::format("{} needs a value", flag));
+        if (flag == "--json") {
+            json_ = value;
+        } else {
+            const auto [end, error] = std::from_chars(value, value + std::strlen(value), rounds_);
+            if (error != std::errc() || *end != '\0' || rounds_ == 0 || rounds_ > 100)
+                refuse(fmt::format("--rounds: found '{}', expected 1 to 100", value));
+        }
+        ++at;
+    }
+    std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // a line is seen when it is known, also in a file
+    fmt::print("== {}\n", name_);
+    print_machine();
+}
+
+void session::compare(const char* name, const char* peer, const char* unit, const side& ours, const side& theirs,
+                      unsigned most_rounds) {
+    const unsigned rounds = std::min(rounds_, most_rounds);
+    if (!tiny_) {
+        ours();
+        theirs();
+    }
+    std::vector<double> our_values;
+    std::vector<double> their_values;
+    std::vector<double> ratios;
+    sample mine{};
+    sample other{};
+    for (unsigned round = 0; round < rounds; ++round) {
+        // Who goes first changes: neither always inherits the other's warm or dirty caches.
+        if (round % 2 == 0) mine = ours();
+        other = theirs();
+        if (round % 2 != 0) mine = ours();
+        if (!same_work(name, peer, mine, other)) return;
+        our_values.push_back(mine.value);
+        their_values.push_back(other.value);
+        ratios.push_back(other.value / mine.value);
+    }
+    mine.value = median(our_values);
+    other.value = median(their_values);
+    put(name, peer, unit, mine, other, relative_iqr(ratios));
+}
+
+void session::record(const char* name, const char* peer, const char* unit, sample ours, sample theirs) {
+    if (same_work(name, peer, ours, theirs)) put(name, peer, unit, ours, theirs, 0);
+}
+
+void session::skip(const char* name, const char* peer, const char* why) {
+    fmt::print("{:<28} {:<36} skipped: {}\n", name, peer, why);
+}
+
+void session::fail(const std::string& what) {
+    failed_ = true;
+    fmt::print(stderr, "{}: {}\n", name_, what);
+}
+
+bool session::same_work(const char* name, const char* peer, sample ours, sample theirs) {
+    if (ours.checksum == theirs.checksum) return true;
+    fail(fmt::format("{}: the sides did different work: checksum {:016x}, and {:016x} of {}", name, ours.checksum,
+                     theirs.checksum, peer));
+    return false;
+}
+
+void session::put(const char* name, const char* peer, const char* unit, sample ours, sample theirs, double spread) {
+    const double ratio = theirs.value / ours.value;
+    fmt::print("{:<28} {:<36} {:>9.4g} against {:>9.4g} {:<8}  ratio {:.3g} ±{:.0f} %\n", name, peer, ours.value,
+               theirs.value, unit, ratio, 50 * spread);
+    if (json_.empty()) return;
+    std::ofstream file(json_, std::ios::app);
+    file << fmt::format(
+        R"({{"name":"{}/{}","peer":"{}","ours":{:.6g},"theirs":{:.6g},"unit":"{}","ratio":{:.4g},"spread":{:.3g},"checksum":"{:016x}"}})",
+        name_, name, peer, ours.value, theirs.value, unit, ratio, spread, ours.checksum);
+    file << '\n';
+    if (!file.flush()) fail("cannot write to " + json_);
+}
+
+}  // namespace bench
