@@ -147,7 +147,8 @@ TEST(exec, an_item_that_kills_its_worker_costs_that_item_and_no_other) {
     EXPECT_EQ(result.out, "got a\ngot b\ngot c\ngot d\n");
     EXPECT_EQ(result.done.dead, 1U);
     EXPECT_EQ(result.done.stages.at(0).retried, 1U);
-    EXPECT_EQ(get_file(folder / "starts"), "start\nstart\nstart\n") << "the first, and one after each death";
+    // A third is needed only when something is left after the second death.
+    EXPECT_THAT(get_file(folder / "starts"), testing::AnyOf("start\nstart\n", "start\nstart\nstart\n"));
 }
 
 TEST(exec, a_worker_that_hangs_is_ended_at_the_timeout_of_its_item) {
