@@ -32,6 +32,7 @@ endfunction()
 foreach(layer IN LISTS leat_layers)
     leat_tests(${layer} leat_test_support leat_${layer} leat_core)  # below runtime there is nothing to run a task on
 endforeach()
+set_source_files_properties(tests/task/no_tail_calls_test.cpp PROPERTIES COMPILE_OPTIONS -O1)
 leat_tests(conformance leat_test_support leat_flow)
 if(TARGET leat)
     leat_tests(cli leat_test_support leat_cli)

@@ -115,7 +115,8 @@ public:
 
     // Counts resumptions nested on this stack: those that the compiler makes no tail call of, and arms that start in place.
     // False when it is time to go through the run queue instead.
-    [[nodiscard]] bool nest() noexcept { return nested_++ < nested_bound; }
+    [[nodiscard]] bool nest(int bound = nested_bound) noexcept { return nested_++ < bound; }
+    static constexpr int nested_bound = 128;  // about 100 KB of stack in the widest build (-O0, ASan)
     // The same for a line that starts in place on the stack of `outer` (null: at its bottom).
     [[nodiscard]] bool nest_inside(const context* outer) noexcept {
         nested_ = outer == nullptr ? 0 : outer->nested_;
@@ -127,8 +128,7 @@ protected:
         : work_item(body), exec_(where), name_(name), upstream_(this) {}
 
 private:
-    static constexpr int share = 256;         // operations a line may complete without a suspension
-    static constexpr int nested_bound = 128;  // about 100 KB of stack in the widest build (-O0, ASan)
+    static constexpr int share = 256;  // operations a line may complete without a suspension
 
     // word_: bits 0-1: 0 running, 1 waiting, 2 claimed, 3 claimed and handed over before the commit; bit 2: the wait cannot
     // be interrupted; bit 3: stop was requested; bits 4-5: how the wait ended (enum wake); bit 6: the coroutine is

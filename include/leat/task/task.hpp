@@ -20,8 +20,9 @@ class task;
 
 namespace detail {
 
-// Whether this build turns a symmetric transfer into a tail call. Part of the type of the awaiters, since one program may
-// hold translation units of both kinds.
+// How many transfers may nest on one stack: where the compiler makes no tail call of a symmetric transfer each takes some.
+// Clang always makes one when it optimises, GCC from -O2 on, but it does not tell -O1 and -Og from -O2. Part of the names
+// of what it changes, since one program may hold translation units of several kinds.
 #if defined(__has_feature)
 #    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
 #        define LEAT_NO_TAIL_TRANSFER 1
@@ -31,17 +32,19 @@ namespace detail {
 #    define LEAT_NO_TAIL_TRANSFER 1
 #endif
 #if defined(LEAT_NO_TAIL_TRANSFER)
-inline constexpr bool tail_transfer = false;
+constexpr int transfers_nested = context::nested_bound;
+#elif defined(__clang__)
+constexpr int transfers_nested = 0;  // as many as come
 #else
-inline constexpr bool tail_transfer = true;
+constexpr int transfers_nested = 4 * context::nested_bound;  // optimised frames are small
 #endif
 
 // Where to go on for a symmetric transfer to `to` on `line`: `to` itself, or the run queue where nesting would eat the
 // stack.
-template <bool Tail>
+template <int Bound>
 std::coroutine_handle<> transfer(context& line, std::coroutine_handle<> to) noexcept {
-    if constexpr (!Tail) {
-        if (!line.nest()) {
+    if constexpr (Bound != 0) {
+        if (!line.nest(Bound)) {
             line.post_at(to, false);
             return std::noop_coroutine();
         }
@@ -61,17 +64,17 @@ public:
         continuation_ = continuation;
     }
 
-    template <bool Tail>
+    template <int Bound>
     struct final_awaiter {
         bool await_ready() noexcept { return false; }
         template <class Promise>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
             promise_base& mine = self.promise();
-            return transfer<Tail>(*mine.line_, mine.continuation_);
+            return transfer<Bound>(*mine.line_, mine.continuation_);
         }
         void await_resume() noexcept {}
     };
-    final_awaiter<tail_transfer> final_suspend() noexcept { return {}; }
+    final_awaiter<transfers_nested> final_suspend() noexcept { return {}; }
 
 private:
     context* line_ = nullptr;
@@ -149,11 +152,11 @@ private:
     struct awaiter {
         handle frame;
         bool await_ready() const noexcept { return false; }
-        template <has_context Promise>
+        template <has_context Promise, int Bound = detail::transfers_nested>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> parent) noexcept {
             context& line = parent.promise().leat_context();
             frame.promise().start_on(line, parent);
-            return detail::transfer<detail::tail_transfer>(line, frame);
+            return detail::transfer<Bound>(line, frame);
         }
     };
     struct throwing_awaiter : awaiter {
