@@ -1,6 +1,7 @@
 // The explorer itself: it runs every schedule once, sees each kind of failure, and says how to see it again.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <explore/explorer.hpp>
 #include <leat/base/bug.hpp>
 #include <leat/base/env.hpp>
@@ -341,6 +342,19 @@ TEST(explorer, a_scenario_that_does_not_repeat_itself_is_told_so) {
             });
     });
     EXPECT_NE(report.failure.find("does not repeat itself"), std::string::npos) << report.text();
+}
+
+TEST(explorer_death, a_crash_tells_the_schedule_that_led_to_it) {
+    const auto scenario = [] {
+        auto word = std::make_shared<env::atomic<int>>(0);
+        explore::name(word.get(), "word");
+        explore::thread([word] { word->store(1); });
+        explore::thread([word] {
+            if (word->load() == 1) std::abort();
+        });
+    };
+    EXPECT_DEATH((void)explore::run({}, scenario), "store seq_cst to atomic 'word': 1");
+    EXPECT_DEATH((void)explore::run({}, scenario), "in the schedule .\\.replay = ");
 }
 
 // --- Order ---

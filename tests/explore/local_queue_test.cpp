@@ -22,6 +22,15 @@ struct item : leat::work_item {
 
 void run(leat::work_item& which) { ++static_cast<item&>(which).runs.write(); }
 
+// Runs all that is in a queue which nobody steals from.
+void run_all(leat::local_queue& queue) {
+    while (!queue.empty()) {
+        leat::work_item* const next = queue.pop();
+        explore::check(next != nullptr, "what counts as inside is there");
+        run(*next);
+    }
+}
+
 struct queues {
     leat::local_queue owner, thief;
     std::array<item, 4> items;
@@ -40,7 +49,7 @@ TEST(local_queue, what_is_pushed_comes_out_once_at_its_owner_or_at_a_thief) {
         explore::thread("thief", [all] {
             for (int round = 0; round < 2; ++round) {
                 if (leat::work_item* const stolen = all->thief.steal_from(all->owner)) run(*stolen);
-                while (leat::work_item* const mine = all->thief.pop()) run(*mine);
+                run_all(all->thief);
             }
         });
         explore::join_all();
@@ -58,7 +67,7 @@ TEST(local_queue, two_thieves_do_not_get_the_same_item) {
         for (item& each : all->items) explore::check(all->owner.push(each), "room");
         const auto thief = [all](leat::local_queue& own) {
             if (leat::work_item* const stolen = own.steal_from(all->owner)) run(*stolen);
-            while (leat::work_item* const mine = own.pop()) run(*mine);
+            run_all(own);
         };
         explore::thread("one", [all, thief] { thief(all->thief); });
         explore::thread("two", [all, thief] { thief(all->other); });

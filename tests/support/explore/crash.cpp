@@ -11,7 +11,10 @@
 #        define LEAT_EXPLORE_ASAN 1
 #    endif
 #endif
-#if defined(LEAT_EXPLORE_ASAN) || defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__)
+#    define LEAT_EXPLORE_ASAN 1
+#endif
+#if defined(LEAT_EXPLORE_ASAN)
 #    include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -19,7 +22,11 @@ namespace leat::explore::detail {
 
 namespace {
 
+#if defined(LEAT_EXPLORE_ASAN)
+constexpr std::array signals{SIGABRT};  // the others are the sanitizer's, which tells when it ends the program
+#else
 constexpr std::array signals{SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+#endif
 std::function<std::string()> to_print;
 std::array<char, 65536> signal_stack;
 
@@ -45,12 +52,12 @@ crash_reporter::crash_reporter(std::function<std::string()> describe) {
     struct sigaction action{};
     action.sa_handler = &on_signal;
     action.sa_flags = static_cast<int>(SA_ONSTACK | SA_RESETHAND | SA_NODEFER);
-#if defined(LEAT_EXPLORE_ASAN) || defined(__SANITIZE_ADDRESS__)
-    __sanitizer_set_death_callback(&print);  // and its own handlers stay
+#if defined(LEAT_EXPLORE_ASAN)
+    __sanitizer_set_death_callback(&print);
 #else
     ::sigaltstack(&stack, nullptr);
-    for (const int number : signals) ::sigaction(number, &action, &before_.emplace_back());
 #endif
+    for (const int number : signals) ::sigaction(number, &action, &before_.emplace_back());
 }
 
 crash_reporter::~crash_reporter() {

@@ -65,6 +65,10 @@ report run_callable(const options& how, callable& scenario) {
     if (how.reduce && how.preemption_bound >= 0)
         throw std::invalid_argument("explore::options: reduce needs preemption_bound == unlimited");
     const surroundings for_now;
+    const crash_reporter watch([] {
+        return fmt::format("leat::explore: in the schedule {{.replay = \"{}\"}}\n{}", engine::active().replay_string(),
+                           engine::active().trace());
+    });
     search choices(how);
     {
         // The rehearsal: makes what a program makes once. If it fails, so will the first schedule.
@@ -75,10 +79,6 @@ report run_callable(const options& how, callable& scenario) {
         rehearsal.execute(scenario);
     }
     engine here(how, choices);
-    const crash_reporter watch([&here, &choices] {
-        return fmt::format("leat::explore: in the schedule {{.replay = \"{}\"}}\n{}", choices.replay_string(),
-                           here.trace());
-    });
     report out;
     for (;;) {
         const bool held = here.execute(scenario);
@@ -88,7 +88,7 @@ report run_callable(const options& how, callable& scenario) {
         if (!held) {
             out.failure = here.failure();
             out.failed_schedule = out.schedules;
-            out.replay = choices.replay_string();
+            out.replay = here.replay_string();
             out.trace = here.trace();
             return out;
         }
