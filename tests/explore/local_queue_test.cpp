@@ -18,9 +18,17 @@ using explore::expect_right;
 struct item : leat::work_item {
     item() : work_item([](work_item&) noexcept {}) {}
     env::shared<int> runs{0};
+    env::shared<int> load{0};  // written before it is pushed
 };
 
-void run(leat::work_item& which) { ++static_cast<item&>(which).runs.write(); }
+leat::work_item& loaded(item& fresh) {
+    fresh.load.write() = 1;
+    return fresh;
+}
+void run(leat::work_item& which) {
+    ++static_cast<item&>(which).runs.write();
+    explore::check(static_cast<item&>(which).load.read() == 1, "what was written before the push is there");
+}
 
 // Runs all that is in a queue which nobody steals from.
 void run_all(leat::local_queue& queue) {
@@ -41,9 +49,10 @@ TEST(local_queue, what_is_pushed_comes_out_once_at_its_owner_or_at_a_thief) {
     expect_right(explore::run({.preemption_bound = 3}, [] {
         auto all = std::make_shared<queues>();
         explore::thread("owner", [all] {
-            for (int i = 0; i < 3; ++i) explore::check(all->owner.push(all->items[static_cast<unsigned>(i)]), "room");
+            for (int i = 0; i < 3; ++i)
+                explore::check(all->owner.push(loaded(all->items[static_cast<unsigned>(i)])), "room");
             if (leat::work_item* const mine = all->owner.pop()) run(*mine);
-            explore::check(all->owner.push(all->items[3]), "room");
+            explore::check(all->owner.push(loaded(all->items[3])), "room");
             while (leat::work_item* const mine = all->owner.pop()) run(*mine);
         });
         explore::thread("thief", [all] {
@@ -64,7 +73,7 @@ TEST(local_queue, two_thieves_do_not_get_the_same_item) {
             leat::local_queue other;
         };
         auto all = std::make_shared<three>();
-        for (item& each : all->items) explore::check(all->owner.push(each), "room");
+        for (item& each : all->items) explore::check(all->owner.push(loaded(each)), "room");
         const auto thief = [all](leat::local_queue& own) {
             if (leat::work_item* const stolen = own.steal_from(all->owner)) run(*stolen);
             run_all(own);
@@ -87,10 +96,10 @@ TEST(inbox, what_two_threads_push_comes_out_once_and_in_the_order_of_each) {
         };
         auto all = std::make_shared<state>();
         explore::thread("one", [all] {
-            all->box.push(all->items[0]);
-            all->box.push(all->items[1]);
+            all->box.push(loaded(all->items[0]));
+            all->box.push(loaded(all->items[1]));
         });
-        explore::thread("two", [all] { all->box.push(all->items[2]); });
+        explore::thread("two", [all] { all->box.push(loaded(all->items[2])); });
         explore::thread("taker", [all] {
             if (leat::work_item* const got = all->box.pop()) run(*got);
             for (leat::work_item* got = all->box.take_all(); got != nullptr; got = got->next) run(*got);

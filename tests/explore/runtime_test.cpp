@@ -16,10 +16,10 @@ namespace {
 namespace env = leat::env;
 namespace explore = leat::explore;
 
-// Every schedule with at most one preemption, and random ones with any number.
+// Every schedule with at most so many preemptions, and random ones with any number.
 template <class Scenario>
-void explore_both_ways(Scenario scenario) {
-    explore::expect_right(explore::run({.preemption_bound = 1, .max_steps = 50'000}, scenario));
+void explore_both_ways(Scenario scenario, int preemptions = 1) {
+    explore::expect_right(explore::run({.preemption_bound = preemptions, .max_steps = 50'000}, scenario));
     const explore::report random = explore::run({.random_schedules = 2'000, .seed = 20, .max_steps = 50'000}, scenario);
     EXPECT_TRUE(random.ok()) << random.text();
 }
@@ -77,7 +77,9 @@ TEST(runtime, a_loop_that_falls_asleep_hears_a_thread_from_outside) {
 
 leat::task<int> nap_and_spawn(leat::scope& work, env::atomic<int>& naps) {
     static constexpr auto nap = [](env::atomic<int>& count, int ms) -> leat::task<> {
+        const leat::time_point due = env::now() + std::chrono::milliseconds(ms);
         co_await leat::sleep_for(std::chrono::milliseconds(ms));
+        explore::check(env::now() - due < std::chrono::microseconds(500), "not late");
         count.fetch_add(1, env::relaxed);
     };
     work.spawn(nap, std::ref(naps), 5);
@@ -93,6 +95,37 @@ TEST(runtime, a_pool_wakes_for_each_of_its_timers) {
         explore::check(pool.run(leat::with_scope(nap_and_spawn, std::ref(naps))) == 1, "the body has ended");
         explore::check(naps.load(env::relaxed) == 2, "both naps are over");
     });
+}
+
+// A task that holds its worker until the other tasks have come, which it cannot run itself.
+leat::task<> meet(env::atomic<int>& present, int all) {
+    present.fetch_add(1);
+    while (present.load() < all) env::pause();
+    co_return;
+}
+leat::task<> meet_in(leat::scope& work, env::atomic<int>& present, int all) {
+    for (int i = 1; i < all; ++i) work.spawn(meet, std::ref(present), all);
+    co_await meet(present, all);
+}
+
+TEST(runtime, a_worker_that_is_held_has_what_it_posted_taken_by_the_other) {
+    explore_both_ways([] {
+        env::atomic<int> present{0};
+        leat::thread_pool pool(2);
+        pool.run(leat::with_scope(meet_in, std::ref(present), 2));
+        explore::check(present.load() == 2, "both were there at once");
+    });
+}
+
+TEST(runtime, workers_that_find_work_wake_the_next_until_all_have_some) {
+    explore_both_ways(
+        [] {
+            env::atomic<int> present{0};
+            leat::thread_pool pool(3);
+            pool.run(leat::with_scope(meet_in, std::ref(present), 3));
+            explore::check(present.load() == 3, "all three were there at once");
+        },
+        0);
 }
 
 leat::task<> sleep_for_ever() { co_await leat::sleep_for(std::chrono::hours(1'000)); }

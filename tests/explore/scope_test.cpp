@@ -80,6 +80,35 @@ TEST(scope, the_join_sees_what_tasks_on_two_workers_wrote) {
     expect_right(on_two_workers(2, [](scene& all) { return then_end(all, body); }, nothing));
 }
 
+// Writes when it ends: what a task keeps is gone when its scope is joined.
+class last_word {
+public:
+    explicit last_word(env::shared<int>& where) : where_(&where) {}
+    last_word(last_word&& other) noexcept : where_(std::exchange(other.where_, nullptr)) {}
+    ~last_word() {
+        if (where_ != nullptr) where_->write() = 3;
+    }
+
+private:
+    env::shared<int>* where_;
+};
+
+leat::task<> keep(last_word) { co_return; }
+leat::task<> spawn_two_that_keep(leat::scope& work, scene& all) {
+    work.spawn(keep, last_word(all.one));
+    work.spawn(keep, last_word(all.two));
+    co_return;
+}
+
+TEST(scope, what_tasks_kept_is_gone_when_they_are_joined) {
+    static constexpr auto body = [](scene& all) -> leat::task<> {
+        auto joined = leat::with_scope(spawn_two_that_keep, std::ref(all));
+        co_await std::move(joined);
+        explore::check(all.one.read() == 3 && all.two.read() == 3, "both are gone");
+    };
+    expect_right(on_two_workers(2, [](scene& all) { return then_end(all, body); }, nothing));
+}
+
 leat::task<> spawn_one_that_fails_and_one_that_sleeps(leat::scope& work) {
     work.spawn(sleep_long);
     work.spawn(fail_at_once);
