@@ -44,6 +44,17 @@ std::string last_line(std::string_view err) {
     return err.empty() ? std::string() : fmt::format("; its standard error ends: {}", err);
 }
 
+// Why a slot's task cannot go on.
+worker_failure failure_of(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& known) {
+        return {reason::not_started, known.what()};
+    } catch (...) {
+        return {reason::not_started, "the persistent worker cannot be started"};
+    }
+}
+
 // One worker from its start to its end.
 struct employment {
     explicit employment(std::size_t err_bytes) : err(0, err_bytes) {}
@@ -87,8 +98,8 @@ struct persistent_pool::state {
         return closed && slots.nothing_queued() && slot.load() == 0;
     }
     void finish(const pool_item_ptr& item) noexcept;
-    void fail(const pool_item_ptr& item, std::exception_ptr error) noexcept;
-    void give_up(std::exception_ptr error);
+    void fail(const pool_item_ptr& item, worker_failure failure);
+    void give_up(worker_failure failure);
     void vacate(worker_slot& slot);
     void settle(worker_slot& slot, employment& work);  // takes the lock
     void blame(worker_slot& slot, const employment& work, const exit_status& status, const std::string& err);
@@ -100,11 +111,11 @@ struct persistent_pool::state {
     mutable env::mutex lock;  // guards all below but `tasks`
     worker_slots slots;
     persistent_counts counts;
-    bool employed = false;      // the tasks of the slots were spawned
-    bool closed = false;        // no more calls
-    std::exception_ptr broken;  // what every call fails with from now on
-    unsigned fruitless = 0;     // workers in a row that had read nothing
-    unsigned killed_early = 0;  // of those, by SIGKILL
+    bool employed = false;                 // the tasks of the slots were spawned
+    bool closed = false;                   // no more calls
+    std::optional<worker_failure> broken;  // what every call fails with from now on
+    unsigned fruitless = 0;                // workers in a row that had read nothing
+    unsigned killed_early = 0;             // of those, by SIGKILL
     scope tasks;
 };
 
@@ -150,7 +161,7 @@ task<std::string> persistent_pool::call(std::string line, bool alone) {
     auto item = std::make_shared<pool_item>(std::move(line), alone);
     {
         env::lock_guard held(pool.lock);
-        if (pool.broken) std::rethrow_exception(pool.broken);
+        if (pool.broken) pool.broken->raise();
         if (pool.closed) throw worker_failed(reason::closed, "the pool of persistent workers is closed");
         if (!std::exchange(pool.employed, true))
             for (auto& slot : pool.slots.all())
@@ -162,7 +173,7 @@ task<std::string> persistent_pool::call(std::string line, bool alone) {
     auto permit = co_await item->done.acquire();
     permit.forget();
     guard.answered = true;
-    if (item->error) std::rethrow_exception(item->error);
+    if (item->error) item->error->raise();
     co_return std::move(item->answer);
 }
 
@@ -196,9 +207,8 @@ task<> persistent_pool::state::serve(worker_slot& slot) {
     env::lock_guard held(lock);
     vacate(slot);
     slot.resting = true;
-    give_up(end.is_error()
-                ? end.error()
-                : std::make_exception_ptr(worker_failed(reason::closed, "the pool of persistent workers was stopped")));
+    give_up(end.is_error() ? failure_of(end.error())
+                           : worker_failure(reason::closed, "the pool of persistent workers was stopped"));
 }
 
 task<> persistent_pool::state::serve_until_closed(worker_slot& slot) {
@@ -238,9 +248,7 @@ task<> persistent_pool::state::employ(worker_slot& slot) {
         try {
             std::rethrow_exception(end.error());
         } catch (const spawn_failed& failed) {
-            if (!failed.retryable())
-                throw worker_failed(reason::not_started,
-                                    fmt::format("the persistent worker cannot be started: {}", failed.what()));
+            if (!failed.retryable()) throw;
             shortage = failed.what();
         }
     }
@@ -260,7 +268,7 @@ task<> persistent_pool::state::rest_after(worker_slot& slot, std::string failure
     }
     co_await sleep_for(first_rest * (1U << std::min(times, 6U)));
     env::lock_guard held(lock);
-    slot.resting = broken != nullptr;
+    slot.resting = broken.has_value();
     slots.dispatch();
 }
 
@@ -448,16 +456,16 @@ void persistent_pool::state::kill(worker_slot& slot, employment& work, reason wh
 
 void persistent_pool::state::finish(const pool_item_ptr& item) noexcept { item->done.release(); }
 
-void persistent_pool::state::fail(const pool_item_ptr& item, std::exception_ptr error) noexcept {
+void persistent_pool::state::fail(const pool_item_ptr& item, worker_failure failure) {
     ++counts.failed;
-    item->error = std::move(error);
+    item->error = std::move(failure);
     finish(item);
 }
 
 // The pool is broken, or was stopped: nothing that is queued will be done.
-void persistent_pool::state::give_up(std::exception_ptr error) {
-    if (!broken) broken = std::move(error);
-    for (const auto& item : slots.take_queued()) fail(item, broken);
+void persistent_pool::state::give_up(worker_failure failure) {
+    if (!broken) broken = std::move(failure);
+    for (const auto& item : slots.take_queued()) fail(item, *broken);
     slots.ring_all();
 }
 
@@ -466,7 +474,7 @@ void persistent_pool::state::vacate(worker_slot& slot) {
     slot.exclusive = slot.kept_free = false;
     slots.put_back(slot.assigned);
     slots.put_back(slot.sent);
-    if (broken) give_up(broken);
+    if (broken) give_up(*broken);
 }
 
 void persistent_pool::state::settle(worker_slot& slot, employment& work) {
@@ -516,14 +524,17 @@ void persistent_pool::state::blame(worker_slot& slot, const employment& work, co
         }
     }();
     const std::string message = fmt::format("worker {} {}{}", command(), what, last_line(err));
-    fail(suspect, std::make_exception_ptr(worker_failed(why, message, status, err)));
+    worker_failure failure(why, message);
+    failure.status = status;
+    failure.err = err;
+    fail(suspect, std::move(failure));
 }
 
 void persistent_pool::state::count_fruitless(const std::string& failure) {
     if (++fruitless < options.fruitless_starts || broken) return;
-    give_up(std::make_exception_ptr(worker_failed(
+    give_up(worker_failure(
         reason::not_started,
-        fmt::format("worker {} was started {} times in a row and read nothing: {}", command(), fruitless, failure))));
+        fmt::format("worker {} was started {} times in a row and read nothing: {}", command(), fruitless, failure)));
 }
 
 }  // namespace leat

@@ -6,15 +6,26 @@
 #pragma once
 
 #include <deque>
-#include <exception>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <leat/base/env.hpp>
+#include <leat/process/persistent_pool.hpp>
 #include <leat/sync/semaphore.hpp>
 
 namespace leat {
+
+// What a call is to throw. Plain data, so that each call makes an exception of its own.
+struct worker_failure {
+    worker_failed::reason why;
+    std::string message;
+    std::optional<exit_status> status;
+    std::string err;
+    worker_failure(worker_failed::reason reason, std::string text) : why(reason), message(std::move(text)) {}
+    [[noreturn]] void raise() const { throw worker_failed(why, message, status, err); }
+};
 
 // A call under way. Shared by the call, which may leave early, and whoever holds the line.
 struct pool_item {
@@ -24,7 +35,7 @@ struct pool_item {
     std::uint64_t offset = 0;  // of the line in what its worker was sent
     bool abandoned = false;    // the call has left; under the pool's lock
     std::string answer;        // this or error: written before `done` is released
-    std::exception_ptr error;
+    std::optional<worker_failure> error;
     semaphore done{0};
 };
 using pool_item_ptr = std::shared_ptr<pool_item>;
