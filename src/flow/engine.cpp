@@ -572,7 +572,7 @@ flow_control::progress flow_engine::snapshot() const {
     now.total = graph_.from->total().value_or(0);
     for (const segment& each : segments_) {
         for (const node* stage : each.stages) {
-            r.stages.push_back(stage->account.report(stage->description.name, stage->jobs));
+            r.stages.push_back(stage->account.report(stage->description.name, stage->jobs, stage->workers()));
             now.queued.push_back(0);
         }
         const std::uint64_t taken = each.taken.get();

@@ -60,6 +60,7 @@ std::string report::to_json() const {
         one["dead"] = each.dead;
         one["failed"] = each.failed;
         one["jobs"] = each.jobs;
+        one["workers"] = each.workers;
         one["busy_s"] = each.busy_s;
         one["starved_s"] = each.starved_s;
         one["blocked_s"] = each.blocked_s;
@@ -97,11 +98,11 @@ std::string report::to_text() const {
                             each.name, widest, each.jobs, grouped(each.in), grouped(each.out), grouped(each.skipped),
                             each.retried, each.dead, each.failed, share(each.busy_s), share(each.starved_s),
                             share(each.blocked_s), milliseconds(each.p50_ms), milliseconds(each.p99_ms));
-        if (busiest == nullptr || each.busy_s / each.jobs > busiest->busy_s / busiest->jobs) busiest = &each;
+        if (busiest == nullptr || each.busy_s / each.workers > busiest->busy_s / busiest->workers) busiest = &each;
     }
     if (busiest != nullptr && seconds > 0 && busiest->busy_s > 0)
-        text += fmt::format("  busiest: {} ({:.0f}% of the time of its {} job{})\n", busiest->name,
-                            100 * busiest->busy_s / (seconds * busiest->jobs), busiest->jobs,
+        text += fmt::format("  busiest: {} (busy {:.0f}% of the time, {} job{})\n", busiest->name,
+                            100 * busiest->busy_s / (seconds * busiest->workers), busiest->jobs,
                             busiest->jobs == 1 ? "" : "s");
     constexpr std::size_t most_shown = 10;
     for (std::size_t i = 0; i < std::min(most_shown, unfinished_names.size()); ++i)

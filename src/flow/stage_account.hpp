@@ -61,7 +61,7 @@ struct stage_account {
     tally busy_ns, starved_ns, blocked_ns;
     latency_histogram latency;
 
-    [[nodiscard]] stage_report report(const std::string& name, unsigned jobs) const {
+    [[nodiscard]] stage_report report(const std::string& name, unsigned jobs, unsigned workers) const {
         stage_report r;
         r.name = name;
         r.in = in.get();
@@ -71,6 +71,7 @@ struct stage_account {
         r.dead = dead.get();
         r.failed = failed.get();
         r.jobs = jobs;
+        r.workers = workers;
         r.busy_s = static_cast<double>(busy_ns.get()) * 1e-9;
         r.starved_s = static_cast<double>(starved_ns.get()) * 1e-9;
         r.blocked_s = static_cast<double>(blocked_ns.get()) * 1e-9;

@@ -71,6 +71,20 @@ TEST(compiler_probe, a_choice_between_awaits_is_an_if) {
     });
 }
 
+// Not: while (!co_await counts_down(left)) {} with an empty body; GCC 12 leaves out the end of the coroutine.
+task<bool> counts_down(int& left) { co_return --left == 0; }
+task<> until_zero(int& left) {
+    for (;;) {
+        const bool done = co_await counts_down(left);
+        if (done) co_return;
+    }
+}
+TEST(compiler_probe, a_loop_that_awaits_its_condition_names_the_result) {
+    int left = 5;
+    on_one_thread([&]() -> task<> { co_await until_zero(left); });
+    EXPECT_EQ(left, 0);
+}
+
 task<std::pair<int, std::unique_ptr<int>>> pair_of(int value) {
     co_return std::pair<int, std::unique_ptr<int>>(value, std::make_unique<int>(value));
 }

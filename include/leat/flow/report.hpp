@@ -16,6 +16,7 @@ struct stage_report {
     std::uint64_t dead = 0;
     std::uint64_t failed = 0;
     unsigned jobs = 1;
+    unsigned workers = 1;  // items at work at a time: jobs, times what a job holds
     double busy_s = 0;     // its workers' time in the stage itself, processes and I/O it waits for included
     double starved_s = 0;  // waiting for input
     double blocked_s = 0;  // waiting for what follows, or for its turn
