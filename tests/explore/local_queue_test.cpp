@@ -45,8 +45,8 @@ struct queues {
 };
 
 TEST(local_queue, what_is_pushed_comes_out_once_at_its_owner_or_at_a_thief) {
-    // A step more or less does not matter here: three preemptions place the thief anywhere between the owner's steps.
-    expect_right(explore::run({.preemption_bound = 3}, [] {
+    // A step more or less does not matter here: two preemptions place the thief anywhere between the owner's steps.
+    expect_right(explore::run({.preemption_bound = 2}, [] {
         auto all = std::make_shared<queues>();
         explore::thread("owner", [all] {
             for (int i = 0; i < 3; ++i)

@@ -20,7 +20,7 @@ namespace explore = leat::explore;
 template <class Scenario>
 void explore_both_ways(Scenario scenario, int preemptions = 1) {
     explore::expect_right(explore::run({.preemption_bound = preemptions, .max_steps = 50'000}, scenario));
-    const explore::report random = explore::run({.random_schedules = 2'000, .seed = 20, .max_steps = 50'000}, scenario);
+    const explore::report random = explore::run({.random_schedules = 500, .seed = 20, .max_steps = 50'000}, scenario);
     EXPECT_TRUE(random.ok()) << random.text();
 }
 

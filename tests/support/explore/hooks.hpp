@@ -40,8 +40,6 @@ enum class operation : unsigned char {
     // Events: only written into the trace.
     read,
     write,
-    create,
-    destroy,
     start,
     finish,
     choose,

@@ -75,10 +75,6 @@ const char* verb(operation op) {
             return "read";
         case operation::write:
             return "write";
-        case operation::create:
-            return "create";
-        case operation::destroy:
-            return "destroy";
         case operation::start:
             return "start";
         case operation::finish:
