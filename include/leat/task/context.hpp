@@ -32,7 +32,7 @@ public:
 
     // A line of its own on `where`; `name` must outlive it (a literal, or owned by what owns the context).
     context(executor& where, const char* name) noexcept : context(where, name, &resume_coroutine) {}
-    // A line below `parent`: same executor and name, its own wait and its own stop.
+    // A line below `parent`: its executor and name, a wait and a stop of its own. NOLINTNEXTLINE(google-explicit-constructor)
     explicit context(context& parent) noexcept : context(parent.exec_, parent.name_) { parent_ = &parent; }
     ~context();
 
