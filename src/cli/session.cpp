@@ -67,7 +67,7 @@ public:
     exit_code run() {
         report done;
         try {
-            done = leat::run([this] { return live(); });
+            done = runtime_->run(live());
         } catch (const std::invalid_argument& problem) {
             throw usage_error(problem.what());
         }
@@ -162,6 +162,8 @@ private:
             screen_.print(fmt::format("leat: {} of {} items failed\n", failed, done.in));
     }
 
+    // First, so that it ends last: signals and pipes let go of its I/O when they end.
+    std::unique_ptr<runtime> runtime_ = make_runtime(run_options{});
     session_plan plan_;
     screen& screen_;
     io::unique_fd report_file_;
