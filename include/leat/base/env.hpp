@@ -62,7 +62,8 @@ void futex_wait(const atomic<std::uint32_t>& word, std::uint32_t expected) noexc
 // a later object at that address sees a spurious return.
 void futex_wake(const atomic<std::uint32_t>& word, int count) noexcept;
 
-// A lock for a few instructions: never held over a suspension, a callback of the user or a system call that waits.
+// A lock for a few instructions: never held over a suspension, a callback of the user or a system call that waits. (The
+// one exception is the pool's lock on its poller, which others only try.)
 class mutex {
 public:
     mutex() = default;

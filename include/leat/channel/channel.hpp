@@ -43,7 +43,8 @@ struct channel_ends {
     receiver<T> in;
 };
 
-// Makes a channel that holds at most `bounds.items` items and, when `size_of` is given, `bounds.bytes` bytes by it.
+// Makes a channel that holds at most `bounds.items` items and, when `size_of` is given, `bounds.bytes` bytes by it. size_of
+// is called under the channel's lock, more than once an item: it gives the same each time and does not throw.
 template <class T>
 channel_ends<T> channel(channel_bounds bounds, std::size_t (*size_of)(const T&) = nullptr);
 
