@@ -36,7 +36,7 @@ KNOWN = list(known_paragraphs())
 def classify(paragraph):
     words = words_of(paragraph)
     runs = runs_of(words)
-    closest = sorted(KNOWN, key=lambda known: len(runs & known[2]), reverse=True)[:3]
+    closest = sorted(KNOWN, key=lambda known: len(runs & known[2]), reverse=True)[:8]
     best, sure = "none", 0.0
     for licence, known_words, known_runs in closest:
         if not runs & known_runs:
