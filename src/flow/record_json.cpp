@@ -33,6 +33,19 @@ bool is_utf8(std::string_view bytes) noexcept {
     return true;
 }
 
+std::string to_utf8(std::string_view bytes) {
+    if (is_utf8(bytes)) return std::string(bytes);
+    std::string text;
+    while (!bytes.empty()) {
+        std::size_t length = 1;
+        while (length < 4 && length < bytes.size() && !is_utf8(bytes.substr(0, length))) ++length;
+        const std::string_view character = bytes.substr(0, length);
+        text += is_utf8(character) ? character : std::string_view("\xef\xbf\xbd");
+        bytes.remove_prefix(is_utf8(character) ? length : 1);
+    }
+    return text;
+}
+
 void append_json_string(std::string& to, std::string_view text) {
     static constexpr char digits[] = "0123456789abcdef";
     to += '"';

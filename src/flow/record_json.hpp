@@ -10,6 +10,8 @@ namespace leat {
 
 // Well-formed UTF-8: no surrogates, nothing overlong, nothing above U+10FFFF.
 [[nodiscard]] bool is_utf8(std::string_view bytes) noexcept;
+// `bytes` with U+FFFD for each byte that is part of no character: for names that people read.
+[[nodiscard]] std::string to_utf8(std::string_view bytes);
 
 // Appends `text`, which must be UTF-8, as a JSON string with its quotes.
 void append_json_string(std::string& to, std::string_view text);

@@ -4,6 +4,8 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include <flow/record_json.hpp>
+
 namespace leat {
 
 namespace {
@@ -41,7 +43,7 @@ std::string report::to_json() const {
     boost::json::object all;
     all["flow"] = flow;
     all["end"] = word(end);
-    if (!error.empty()) all["error"] = error;
+    if (!error.empty()) all["error"] = to_utf8(error);
     all["in"] = in;
     all["out"] = out;
     all["skipped"] = skipped;
@@ -70,7 +72,7 @@ std::string report::to_json() const {
     }
     all["stages"] = std::move(each_stage);
     boost::json::array names;
-    for (const std::string& each : unfinished_names) names.emplace_back(each);
+    for (const std::string& each : unfinished_names) names.emplace_back(to_utf8(each));
     if (!names.empty()) all["unfinished_names"] = std::move(names);
     return boost::json::serialize(all);
 }

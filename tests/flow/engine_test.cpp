@@ -561,6 +561,10 @@ TEST(report, says_what_happened_in_text_and_in_json) {
         << done.to_text();
     EXPECT_NE(done.to_text().find("25%"), std::string::npos);
     EXPECT_NE(done.to_json().find("\"stages\":[{\"name\":\"only\""), std::string::npos) << done.to_json();
+    done.unfinished_names = {"caf\xc3\xa9", "\xff\xc3(\xe2\x82"};
+    EXPECT_NE(done.to_json().find("[\"caf\xc3\xa9\",\"\xef\xbf\xbd\xef\xbf\xbd(\xef\xbf\xbd\xef\xbf\xbd\"]"),
+              std::string::npos)
+        << "a name that is not UTF-8 must not make the report something that is no JSON: " << done.to_json();
     done.failed = 2;
     EXPECT_FALSE(done.adds_up());
 }
