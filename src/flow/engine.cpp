@@ -73,6 +73,7 @@ struct flow_engine::segment {
     std::vector<node*> stages;
     segment* next = nullptr;  // none behind the sink
     unsigned workers = 1;
+    bool has_deadlines = false;
     std::optional<receiver<item>> in;    // kept until all workers have theirs
     std::optional<sender<item>> out;     // likewise; none behind the sink
     std::unique_ptr<order_gate> gate;    // only when parallel and ordered
@@ -263,6 +264,7 @@ void flow_engine::cut() {
             else segments_[segments_.size() - 2].lead_to(segments_.back(), std::move(out));
         }
         segments_.back().stages.push_back(&each);
+        segments_.back().has_deadlines |= each.description.what->has_deadlines();
     }
     unsigned senders = 1;
     for (segment& each : segments_) {
@@ -365,8 +367,11 @@ task<> flow_engine::work_through(worker& self) {
     stage_account& last = mine.stages.back()->account;
     for (;;) {
         const time_point waiting = where_.now();
-        auto got = co_await self.in.recv();
+        std::optional<expected<item, recv_error>> received;
+        if (mine.has_deadlines) received = co_await next_item(self);
+        else received = co_await self.in.recv();
         first.starved_ns.add(elapsed_ns(waiting));
+        auto& got = *received;
         if (!got) break;
         mine.taken.add();
         item each = std::move(*got);
@@ -388,6 +393,31 @@ task<> flow_engine::work_through(worker& self) {
         }
     }
     if (!stop.stop_requested()) co_await finish(self);
+}
+
+task<expected<item, recv_error>> flow_engine::next_item(worker& self) {
+    for (;;) {
+        time_point deadline = time_point::max();
+        for (const auto& each : self.stages) deadline = std::min(deadline, each->deadline());
+        if (deadline == time_point::max()) co_return co_await self.in.recv();
+        auto receiving = timeout(self.in.recv(), deadline - where_.now());
+        auto got = co_await receiving.as_outcome();
+        if (got.is_value()) co_return std::move(got).get();
+        try {
+            (void)std::move(got).get();
+        } catch (const timed_out&) {
+        }
+        co_await call_due(self);
+    }
+}
+
+task<> flow_engine::call_due(worker& self) {
+    for (std::size_t at = 0; at < self.stages.size(); ++at) {
+        if (self.stages[at]->deadline() > where_.now()) continue;
+        item nothing;
+        chain_emitter out(*this, self, at, &nothing, false);
+        co_await self.stages[at]->due(out);
+    }
 }
 
 task<> flow_engine::finish(worker& self) {

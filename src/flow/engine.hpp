@@ -68,6 +68,9 @@ private:
     task<> run_source();
     task<> run_worker(segment& mine);
     task<> work_through(worker& self);
+    // The next item for the worker; until it comes, those of its stages whose deadline passes are called.
+    task<expected<item, recv_error>> next_item(worker& self);
+    task<> call_due(worker& self);
     task<> finish(worker& self);
     task<> close(worker& self);
     task<> close_stages();

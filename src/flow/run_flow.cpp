@@ -7,6 +7,7 @@
 namespace leat {
 
 task<> stage_worker::finish(emitter&) { co_return; }
+task<> stage_worker::due(emitter&) { co_return; }
 task<> stage_worker::close() { co_return; }
 void stage::adopt(stage_policy&) {}
 task<> stage::start(unsigned) { co_return; }

@@ -12,7 +12,9 @@
 #include <flow/record_json.hpp>
 #include <flow_kinds.hpp>
 #include <leat/flow/dead_letter_file.hpp>
+#include <leat/flow/flow.hpp>
 #include <leat/flow/output_closed.hpp>
+#include <leat/sync/semaphore.hpp>
 
 namespace {
 
@@ -483,6 +485,40 @@ TEST(batch, joins_by_bytes_and_a_longer_item_is_one_alone) {
     for (const std::string each : {"aa", "bb", "c", "dddddddd", "e"}) hand.give(record(each));
     hand.finish();
     EXPECT_THAT(hand.contents(), ElementsAre("aa\nbb", "c", "dddddddd", "e"));
+}
+
+// Gives an item, and the next one when the first has come out at the other end.
+class patient_source : public leat::source {
+public:
+    leat::task<> run(leat::source_output& out) override {
+        for (const char* each : {"a", "b"}) {
+            leat::payload value(record{std::string(each)});
+            co_await out.emit(std::move(value));
+            auto taken = co_await arrived.acquire();
+            taken.forget();
+        }
+    }
+    leat::semaphore arrived{0};
+};
+
+TEST(batch, is_given_on_when_its_time_is_over_though_it_is_not_full) {
+    auto source = std::make_shared<patient_source>();
+    std::vector<std::string> got;
+    auto tail = leat::from(std::vector<record>()) | leat::for_each("store", [&](const record& each) {
+                    got.push_back(each.bytes);
+                    source->arrived.release();
+                });
+    tail.source_name = "patient";
+    tail.from = source;
+    leat::stage_node batch;
+    batch.name = "batch";
+    batch.what = make_stage("batch", {{"count", "1000"}, {"time", "1ms"}});
+    tail.stages.insert(tail.stages.begin(), std::move(batch));
+    // Without its time the batch would be waited for, and wait, for ever.
+    const leat::report done = leat::run(leat::run_options(2), leat::run_flow, std::move(tail), leat::flow_options());
+    EXPECT_THAT(got, ElementsAre("a", "b"));
+    EXPECT_EQ(done.out, 2U);
+    EXPECT_TRUE(done.adds_up());
 }
 
 TEST(zstd, what_was_compressed_comes_back) {

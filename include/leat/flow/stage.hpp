@@ -58,6 +58,11 @@ public:
     // There is no more input for this worker: emits or commits what it holds. Not called when the flow fails or is stopped
     // at once. Throws to fail the flow.
     virtual task<> finish(emitter& out);
+    // When it wants due() to be called if no item comes before, on the executor's clock; max(): not now. Asked for before
+    // each wait for an item, and only where stage::has_deadlines() said so.
+    [[nodiscard]] virtual time_point deadline() const noexcept { return time_point::max(); }
+    // The deadline has passed and no item came: emits what must not wait longer. Throws to fail the flow.
+    virtual task<> due(emitter& out);
     // The last call on every path, shielded from stops: gives back what it holds.
     virtual task<> close();
 };
@@ -80,6 +85,8 @@ public:
     [[nodiscard]] virtual unsigned most_jobs() const noexcept { return stage_policy::most_jobs; }
     // How many items a job holds at a time: more than 1 where a job is a process that is given a window of them.
     [[nodiscard]] virtual unsigned items_per_job() const noexcept { return 1; }
+    // True when its workers have deadlines. Only for a stage of one job: what due() emits has no place in an order.
+    [[nodiscard]] virtual bool has_deadlines() const noexcept { return false; }
     // What `automatic` means for it; 0: the effective CPUs.
     [[nodiscard]] virtual unsigned automatic_jobs() const noexcept { return 0; }
 };
