@@ -74,12 +74,13 @@ struct flow_engine::segment {
     segment* next = nullptr;  // none behind the sink
     unsigned workers = 1;
     bool has_deadlines = false;
-    std::optional<receiver<item>> in;    // kept until all workers have theirs
-    std::optional<sender<item>> out;     // likewise; none behind the sink
-    std::unique_ptr<order_gate> gate;    // only when parallel and ordered
-    tally entered, taken;                // items in front of it so far, and those that were taken
-    std::atomic<std::uint64_t> left{0};  // places given to what was sent (invariant 3 of the engine)
-    std::atomic<unsigned> starting{0};   // workers that have not got their ends of the edges yet
+    std::optional<receiver<item>> in;      // kept until all workers have theirs
+    std::optional<sender<item>> out;       // likewise; none behind the sink
+    std::unique_ptr<order_gate> gate;      // only when parallel and ordered
+    tally entered, taken;                  // items in front of it so far, and those that were taken
+    bool numbers_on_receipt = false;       // invariant 3 of the engine
+    std::atomic<std::uint64_t> places{0};  // given to its items
+    std::atomic<unsigned> starting{0};     // workers that have not got their ends of the edges yet
     leat::mutex finishing;
 
     void lead_to(segment& following, sender<item> edge) {
@@ -266,20 +267,20 @@ void flow_engine::cut() {
         segments_.back().stages.push_back(&each);
         segments_.back().has_deadlines |= each.description.what->has_deadlines();
     }
-    unsigned senders = 1;
+    bool in_turn = true;  // one worker at a time sends into the segment
     for (segment& each : segments_) {
         each.starting = each.workers;
+        each.numbers_on_receipt = !in_turn;
         const bool ordered = std::any_of(each.stages.begin(), each.stages.end(), [this](const node* stage) {
             return stage->description.policy.ordered.value_or(graph_.ordered) == order::input;
         });
         // The last segment's order is of no use to anybody: a sink that keeps it is serial.
         if (ordered && each.workers > 1 && each.out) {
-            // An unordered edge delivers a place at most `senders` late: the window must be wider than that.
             const std::size_t window =
                 options_.window != 0 ? options_.window : std::max<std::size_t>(64, std::size_t{4} * each.workers);
-            each.gate = std::make_unique<order_gate>(std::max<std::size_t>(window, each.workers + senders));
+            each.gate = std::make_unique<order_gate>(std::max<std::size_t>(window, each.workers));
         }
-        senders = each.workers;
+        in_turn = each.workers == 1 || each.gate != nullptr;
     }
 }
 
@@ -375,6 +376,7 @@ task<> flow_engine::work_through(worker& self) {
         if (!got) break;
         mine.taken.add();
         item each = std::move(*got);
+        if (mine.numbers_on_receipt) each.place = mine.places.fetch_add(1);
         if (mine.gate) {
             const time_point before = where_.now();
             self.place = each.place;
@@ -554,7 +556,7 @@ task<> flow_engine::leave(worker& self, item out) {
 
 task<> flow_engine::send(worker& self, item out) {
     segment& mine = self.mine;
-    out.place = mine.left.fetch_add(1);
+    if (!mine.next->numbers_on_receipt) out.place = mine.next->places.fetch_add(1);
     auto sending = self.out->send(std::move(out));
     auto sent = co_await std::move(sending);
     if (!sent) throw cancelled{};

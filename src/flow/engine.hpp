@@ -9,8 +9,10 @@
 //     items are gone before the report is made, so the report adds up.
 //  2. An edge's sender ends with the last worker of the segment in front of it; a worker that has failed or was stopped
 //     stops the flow before it lets go of the edge, so that "closed" means "there was no more input".
-//  3. What enters an edge is numbered without gaps. Behind a serial or an ordered segment one worker at a time sends, so
-//     the numbers are the order in the queue; behind an unordered one they are off by less than its workers.
+//  3. What an edge delivers is numbered without gaps, and whoever holds a number works on its item: nobody waits for a
+//     place that is still in front of the queue. Behind a serial or an ordered segment one worker at a time sends, and the
+//     senders number; behind an unordered one, whose workers would overtake each other between the number and the queue,
+//     who receives does.
 #pragma once
 
 #include <atomic>

@@ -544,6 +544,18 @@ TEST_P(engine, the_window_bounds_how_far_ordered_output_lags) {
     EXPECT_LE(furthest, 16 + 8 + 64 + 1);  // the window, the workers, the sink's queue
 }
 
+TEST_P(engine, an_ordered_stage_behind_an_unordered_one_waits_for_nothing_that_cannot_reach_it) {
+    leat::flow_options options;
+    options.window = 1;
+    const auto pass = [](int v) { return v; };
+    std::vector<int> got;
+    run(leat::from(numbers(30000)) | leat::map("unordered", pass).concurrency(8).order(leat::order::none) |
+            leat::map("ordered", pass).concurrency(4).buffer(1) |
+            leat::for_each("store", [&](int v) { got.push_back(v); }),
+        options);
+    EXPECT_EQ(got.size(), 30000U);
+}
+
 TEST(report, says_what_happened_in_text_and_in_json) {
     report done;
     done.flow = "demo";
