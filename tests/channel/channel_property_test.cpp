@@ -5,6 +5,7 @@
 #include <array>
 #include <core.hpp>
 #include <random>
+#include <soak.hpp>
 #include <vector>
 
 #include <leat/task/scope.hpp>
@@ -145,6 +146,17 @@ TEST(channel_property, every_value_is_received_once_or_returned) {
             leat_test::on_threads(threads, one_run, seed, seed % 2 == 0 ? 1 : 3, how, book);
             check(book, false);
         }
+    }
+}
+
+TEST(channel_soak, every_value_is_received_once_or_returned_or_dropped_by_an_abort) {
+    for (leat_test::soak rounds(4); rounds.go_on();) {
+        SCOPED_TRACE(rounds.text());
+        const unsigned seed = rounds.seed();
+        const ending how = seed % 4 == 0 ? ending::by_abort : seed % 4 == 1 ? ending::by_close : ending::by_senders;
+        ledger book;
+        leat_test::on_threads(1 + seed % 4, one_run, seed, 1 + static_cast<int>(seed % 5), how, book);
+        check(book, how == ending::by_abort);
     }
 }
 

@@ -4,6 +4,8 @@
 #include <boost/json.hpp>
 #include <gmock/gmock.h>
 #include <map>
+#include <soak.hpp>
+#include <thread>
 
 namespace {
 
@@ -61,6 +63,43 @@ TEST(persistent, a_kill_9_of_a_worker_loses_and_repeats_nothing) {
     int workers = 0;
     for (int pid = 0; pids >> pid; ++workers) EXPECT_FALSE(runs(pid));
     EXPECT_EQ(workers, 3) << "the dead one was replaced";
+}
+
+// All pids that the workers of a run have noted.
+std::vector<int> noted(const scratch& place) {
+    std::vector<int> pids;
+    std::istringstream text(place.read("pids"));
+    for (int pid = 0; text >> pid;) pids.push_back(pid);
+    return pids;
+}
+
+TEST(persistent_soak, workers_killed_at_any_moment_cost_no_item_and_a_killed_leat_leaves_no_worker) {
+    for (leat_test::soak rounds(2); rounds.go_on();) {
+        SCOPED_TRACE(rounds.text());
+        leat_test::dice random(rounds.seed());
+        const scratch place;
+        const std::string worker = place.write("worker.py", echo_worker);
+        leat_process process({"each", "-k", "-j", "2", "--retries", "20", "--report", place.file("report.json"),
+                              "--persistent", "--", "python3", "-u", worker, place.file("pids")});
+        process.input(numbers(400)).start();
+        const auto pause = [&] { std::this_thread::sleep_for(std::chrono::microseconds(random(200'000))); };
+        for (unsigned kills = random(4); kills > 0; --kills) {
+            pause();
+            const std::vector<int> pids = noted(place);
+            if (!pids.empty() && runs(pids.back())) ::kill(pids.back(), SIGKILL);
+        }
+        const bool kill_leat = rounds.seed() % 3 == 0;
+        if (kill_leat) process.kill(SIGKILL);
+        const leat_end end = process.wait();
+        if (end.signal == 0) {
+            EXPECT_EQ(end.code, 0) << end.err;
+            EXPECT_EQ(end.out, numbers(400));
+        } else {
+            EXPECT_EQ(end.signal, SIGKILL);
+            EXPECT_TRUE(numbers(400).starts_with(end.out)) << "what came out is in order and whole";
+        }
+        for (const int pid : noted(place)) EXPECT_TRUE(eventually([&] { return !runs(pid); })) << pid;
+    }
 }
 
 TEST(persistent, an_item_that_kills_every_worker_is_tried_once_more_and_then_reported) {

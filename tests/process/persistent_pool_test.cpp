@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <soak.hpp>
 
 #include <leat/runtime/run.hpp>
 #include <leat/task/scope.hpp>
@@ -436,6 +437,43 @@ TEST_P(killed_workers, lose_no_item_and_answer_none_twice) {
         EXPECT_LE(pool.counts().failed, 20);
         EXPECT_GE(pool.counts().replaced, 1);
     });
+}
+
+// Kills workers at moments drawn from `seed`, until it is stopped; after some answers each time, since workers that all die
+// before they read a line are a program that does not work, which the pool gives up.
+leat::task<> murder_at_random(persistent_pool& pool, unsigned seed) {
+    leat_test::dice random(seed);
+    for (;;) {
+        const auto enough = pool.counts().answered + random(40);
+        while (pool.counts().answered < enough) co_await leat::sleep_for(300us);
+        co_await leat::sleep_for(std::chrono::microseconds(random(1000)));
+        const auto pids = pool.pids();
+        if (!pids.empty()) ::kill(pids[random(static_cast<unsigned>(pids.size()))], SIGKILL);
+    }
+}
+
+TEST(persistent_pool_soak, workers_killed_at_any_moment_lose_no_item_and_answer_none_twice) {
+    for (leat_test::soak rounds(2); rounds.go_on();) {
+        SCOPED_TRACE(rounds.text());
+        leat_test::dice random(rounds.seed());
+        auto options = python("import sys, time\nfor line in sys.stdin: time.sleep(0.0005); print('=' + line, end='')");
+        options.workers = 1 + random(4);
+        options.window = 1 + random(16);
+        const int callers = 1 + static_cast<int>(random(40));
+        const unsigned seed = rounds.seed();
+        const auto body = [=](persistent_pool& pool) -> leat::task<> {
+            const auto attacked = [=](leat::scope& work, persistent_pool& on, results& into) -> leat::task<> {
+                work.spawn(murder_at_random, std::ref(on), seed);
+                co_await call_many(on, callers, 300, 1000, into);
+                work.stop();
+            };
+            results got;
+            co_await leat::with_scope(attacked, std::ref(pool), std::ref(got));
+            EXPECT_EQ(got.by_line.size(), 300);
+            for (const auto& [line, answers] : got.by_line) EXPECT_EQ(answers, std::vector{"=" + line});
+        };
+        with_pool(std::move(options), body, 1 + random(3));
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(persistent_pool, killed_workers, testing::Values(1U, 8U),
