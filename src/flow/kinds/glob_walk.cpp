@@ -26,7 +26,7 @@ unsigned char followed(const std::string& path) {
 
 }  // namespace
 
-glob_walk::glob_walk(std::string pattern) {
+glob_walk::glob_walk(const std::string& pattern) {
     if (pattern.starts_with('/')) start_ = "/";
     for (std::size_t at = 0; at < pattern.size();) {
         const std::size_t end = std::min(pattern.find('/', at), pattern.size());

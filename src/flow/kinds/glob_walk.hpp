@@ -15,7 +15,7 @@ namespace leat {
 
 class glob_walk {
 public:
-    explicit glob_walk(std::string pattern);
+    explicit glob_walk(const std::string& pattern);
 
     // Appends at most `most` further paths; false when there are no more. Blocks. Throws std::system_error, with the path,
     // for a directory that cannot be read; one that is not there has no files.
