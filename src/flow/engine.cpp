@@ -47,6 +47,17 @@ failure describe(const std::exception_ptr& error, const stage_policy& policy) {
     }
 }
 
+bool is_timeout(const outcome_base& end) {
+    if (!end.is_error()) return false;
+    try {
+        std::rethrow_exception(end.error());
+    } catch (const timed_out&) {
+        return true;
+    } catch (...) {
+        return false;
+    }
+}
+
 duration delay_before(const retry_policy& policy, unsigned attempt) {
     thread_local std::minstd_rand random(std::random_device{}());  // no suspension between its uses
     const double factor = 1 + policy.jitter * std::uniform_real_distribution<double>(-1, 1)(random);
@@ -404,11 +415,7 @@ task<expected<item, recv_error>> flow_engine::next_item(worker& self) {
         if (deadline == time_point::max()) co_return co_await self.in.recv();
         auto receiving = timeout(self.in.recv(), deadline - where_.now());
         auto got = co_await receiving.as_outcome();
-        if (got.is_value()) co_return std::move(got).get();
-        try {
-            (void)std::move(got).get();
-        } catch (const timed_out&) {
-        }
+        if (!is_timeout(got)) co_return std::move(got).get();
         co_await call_due(self);
     }
 }
@@ -476,7 +483,7 @@ task<> flow_engine::run_stage(worker& self, std::size_t at, item in) {
             if (last && out.keeps_outputs()) co_await out.release_held();
             else out.drop_held();
             if (last) {
-                co_await give_up(what, std::move(in), attempt + 1, why.message);
+                co_await give_up(what, in, attempt + 1, why.message);
                 break;
             }
             what.account.retried.add();
@@ -500,7 +507,7 @@ task<> flow_engine::run_stage(worker& self, std::size_t at, item in) {
     }
 }
 
-task<> flow_engine::give_up(node& what, item in, unsigned attempts, const std::string& why) {
+task<> flow_engine::give_up(node& what, item& in, unsigned attempts, const std::string& why) {
     const std::string& name = what.description.name;
     on_error how = what.description.policy.error;
     if (options_.observer != nullptr) options_.observer->item_failed(name, how, in.value.name(), attempts, why);

@@ -82,7 +82,7 @@ private:
     task<> forward(worker& self, std::size_t at, item in);
     task<> leave(worker& self, item out);
     task<> send(worker& self, item out);
-    task<> give_up(node& what, item in, unsigned attempts, const std::string& why);
+    task<> give_up(node& what, item& in, unsigned attempts, const std::string& why);
 
     void fail(const std::string& why) noexcept;
     void fail_with_current_exception(const std::string& where) noexcept;

@@ -53,7 +53,6 @@ private:
     ack_node* node_ = nullptr;
 };
 
-// NOLINTNEXTLINE(cppcoreguidelines-virtual-class-destructor): the last reference deletes it, nobody else may.
 class ack_node {
 public:
     // Starts with one reference, which the maker takes: `ack_ref(new my_node(…))`.
