@@ -1,6 +1,6 @@
 // The stack stays flat however long or deep tasks await each other, in builds with and without tail calls.
-#include <algorithm>
 #include <core.hpp>
+#include <stack_gauge.hpp>
 
 #include <leat/task/scope.hpp>
 #include <leat/task/timeout.hpp>
@@ -9,24 +9,9 @@
 namespace {
 
 using leat::task;
+using leat_test::flat_bytes;
 using leat_test::on_one_thread;
-
-// The span of the stack that was seen, in bytes.
-class stack_gauge {
-public:
-    [[gnu::noinline]] void look() noexcept {
-        const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-        low_ = std::min(low_, here);
-        high_ = std::max(high_, here);
-    }
-    [[nodiscard]] std::uintptr_t span_bytes() const noexcept { return high_ - low_; }
-
-private:
-    std::uintptr_t low_ = UINTPTR_MAX;
-    std::uintptr_t high_ = 0;
-};
-
-constexpr std::uintptr_t flat_bytes = 512 * 1024;
+using leat_test::stack_gauge;
 
 task<int> looks(stack_gauge& gauge, int value) {
     gauge.look();
