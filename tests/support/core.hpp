@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <stdexcept>
 #include <string>
+#include <unistd.h>
 #include <utility>
 
 #include <leat/runtime/run.hpp>
@@ -23,6 +24,10 @@ template <class Program, class... Argument>
 decltype(auto) on_threads(unsigned count, Program&& program, Argument&&... arguments) {
     return leat::run(leat::run_options(count), std::forward<Program>(program), std::forward<Argument>(arguments)...);
 }
+
+// This thread's number in the system. Asked anew each time: of std::this_thread::get_id() a compiler may keep the answer in
+// code that goes on on another thread.
+[[gnu::noinline]] inline long thread_number() noexcept { return ::gettid(); }
 
 // Waits, while others run, until `holds()`; gives up after very many turns.
 template <class Condition>

@@ -1,4 +1,4 @@
-// For tests that the stack stays flat.
+// For tests of how much of a stack is used.
 #pragma once
 
 #include <algorithm>
@@ -22,5 +22,13 @@ private:
 };
 
 constexpr std::uintptr_t flat_bytes = 512 * 1024;
+
+// Calls itself so many times, with some 250 bytes of stack each; gives the number.
+[[gnu::noinline]] inline int recurse(int depth) {
+    volatile char frame[200] = {};
+    frame[depth % 200] = 1;
+    return depth == 0 ? 0 : recurse(depth - 1) + frame[depth % 200];
+}
+constexpr int deeper_than_any_stack = 1 << 30;
 
 }  // namespace leat_test

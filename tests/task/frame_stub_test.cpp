@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include <leat/task/context.hpp>
+#include <leat/task/run_in_fiber.hpp>
 
 namespace {
 
@@ -84,6 +85,16 @@ TEST(frame_stub, is_the_target_of_a_symmetric_transfer) {
     EXPECT_EQ(calls, 1);
     EXPECT_FALSE(real.handle.done());
     real.handle.destroy();
+}
+
+TEST(frame_stub, a_promise_lies_behind_the_head) {
+    struct stub : leat::frame_stub {
+        stub() noexcept : frame_stub([](frame_stub*) noexcept {}) {}
+        leat::detail::fiber_promise promise{nullptr};
+    } fabricated;
+    using handle = std::coroutine_handle<leat::detail::fiber_promise>;
+    const auto taken = handle::from_address(fabricated.handle().address());
+    EXPECT_EQ(&taken.promise(), &fabricated.promise);
 }
 
 }  // namespace

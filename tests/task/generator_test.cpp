@@ -122,11 +122,9 @@ generator<int> throws_after(int count) {
 }
 
 TEST(generator, an_error_comes_out_of_the_loop_and_ends_it) {
-    int seen = 0;
     auto broken = throws_after(2);
     auto at = broken.begin();
     ++at;
-    ++seen;
     EXPECT_THROW(++at, std::runtime_error);
     EXPECT_TRUE(at == broken.end());
     auto at_once = throws_after(0);

@@ -123,7 +123,7 @@ inline void pause() noexcept {
 
 // The slots that each thread has for the library. Read anew after every suspension: a coroutine moves between threads, and
 // a compiler may keep the address of a thread-local over the suspension, hence the call that is never inlined.
-enum class slot : unsigned char { worker, context, count };
+enum class slot : unsigned char { worker, context, fiber, count };
 [[nodiscard]] void*& this_thread(slot which) noexcept;
 
 }  // namespace leat::env

@@ -245,7 +245,7 @@ private:
 // Lets the others go on until one of them has changed something.
 void pause(detail::place where = detail::place::current()) noexcept;
 
-enum class slot : unsigned char { worker, context, count };
+enum class slot : unsigned char { worker, context, fiber, count };
 [[nodiscard]] void*& this_thread(slot which) noexcept;
 
 // The guard of the seam for this mutex: as that one, and the trace shows where it was made.
