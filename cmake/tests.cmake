@@ -92,6 +92,7 @@ endforeach()
 # Not under a sanitizer: its figures mean nothing, and the peers' libraries are not instrumented.
 if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
     find_package(TBB REQUIRED)
+    find_package(Boost 1.81 QUIET OPTIONAL_COMPONENTS fiber)  # a peer: left out where it is not installed
     add_library(leat_bench_support STATIC bench/support/bench.cpp)
     target_include_directories(leat_bench_support PUBLIC bench)
     target_compile_definitions(leat_bench_support PRIVATE LEAT_BENCH_BUILD="${CMAKE_CXX_FLAGS} ${CMAKE_BUILD_TYPE}")
@@ -102,7 +103,8 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
         string(REGEX REPLACE "_bench$" "" name ${name})
         add_executable(bench_${name} ${source})
         target_compile_definitions(bench_${name} PRIVATE ${leat_asio_definitions})
-        target_link_libraries(bench_${name} PRIVATE leat_bench_support leat_options leat_flow TBB::tbb)
+        target_link_libraries(bench_${name} PRIVATE leat_bench_support leat_options leat_flow TBB::tbb
+                                                     $<TARGET_NAME_IF_EXISTS:Boost::fiber>)
         if(TARGET leat AND source MATCHES "/bench/process/")  # measures the command
             add_dependencies(bench_${name} leat)
         endif()

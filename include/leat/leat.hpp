@@ -8,7 +8,9 @@
 #include <leat/sync/mutex.hpp>
 #include <leat/sync/semaphore.hpp>
 #include <leat/task/async_generator.hpp>
+#include <leat/task/fiber.hpp>
 #include <leat/task/generator.hpp>
+#include <leat/task/run_in_fiber.hpp>
 #include <leat/task/scope.hpp>
 #include <leat/task/task.hpp>
 #include <leat/task/this_task.hpp>

@@ -9,8 +9,7 @@ void fiber_core::enter(arrival came) noexcept {
     self.begun_ = true;
     self.body_(self, self.come_from(arrived(came)));
     self.state_ = state::ended;
-    parcel sends;
-    sends.from = &self;
+    parcel sends(nullptr, &self, nullptr);
     jump_for_good(self.resumer_, sends);
 }
 

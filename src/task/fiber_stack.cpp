@@ -7,10 +7,13 @@
 
 #include <leat/base/env.hpp>
 
+// Present in programs that run under a sanitizer.
 extern "C" {
+[[gnu::weak]] void __sanitizer_start_switch_fiber(void** fake_stack, const void* bottom, std::size_t size);
 [[gnu::weak]] void __sanitizer_finish_switch_fiber(void* fake_stack, const void** bottom, std::size_t* size);
 [[gnu::weak]] void __asan_unpoison_memory_region(const volatile void* from, std::size_t size);
 [[gnu::weak]] void* __tsan_get_current_fiber();
+[[gnu::weak]] void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 [[gnu::weak]] void* __tsan_create_fiber(unsigned flags);
 [[gnu::weak]] void __tsan_destroy_fiber(void* fiber);
 // <cxxabi.h> declares it as a function without side conditions, whose result a compiler may keep over a switch.
@@ -97,36 +100,45 @@ fiber_stack::~fiber_stack() {
     if (!kept.keep(bottom_, size_)) ::munmap(static_cast<char*>(bottom_) - guard_bytes, guard_bytes + size_);
 }
 
-stack_point point_of_entry(const fiber_stack& stack, std::size_t reserved, stack_entry entry) noexcept {
+stack_point point_of_entry(const fiber_stack& stack, std::size_t reserved, void (*entry)(arrival)) noexcept {
     char* const top = static_cast<char*>(stack.bottom()) + stack.size() - reserved;
     stack_point begin;
     begin.at = boost::context::detail::make_fcontext(top, stack.size() - reserved, entry);
+    if (__sanitizer_start_switch_fiber == nullptr && __tsan_switch_to_fiber == nullptr) return begin;
     begin.bottom = stack.bottom();
     begin.size = stack.size();
     begin.sanitizer = stack.sanitizer();
     return begin;
 }
 
-void annotated_arrival(arrival came, void* fake_stack) noexcept {
-    stack_point& sender = static_cast<parcel*>(came.data)->sender;  // which has set its name for ThreadSanitizer
-    if (__sanitizer_finish_switch_fiber != nullptr)
-        __sanitizer_finish_switch_fiber(fake_stack, &sender.bottom, &sender.size);
+namespace {
+
+arrival annotate(arrival came, void* fake_stack) noexcept {
+    stack_point* const sender = static_cast<parcel*>(came.data)->sender;
+    if (sender != nullptr && __sanitizer_finish_switch_fiber != nullptr)
+        __sanitizer_finish_switch_fiber(fake_stack, &sender->bottom, &sender->size);
+    return came;
 }
 
+}  // namespace
+
+arrival arrived(arrival first) noexcept { return annotate(first, nullptr); }
+
 arrival annotated_jump(const stack_point& to, parcel& sends, bool for_good) noexcept {
+    stack_point self;  // read by the other side while this one is suspended
+    sends.sender = &self;
+    self.bottom = &self;  // ThreadSanitizer needs no bounds; AddressSanitizer tells the other side
     void* fake_stack = nullptr;
-    if (__tsan_switch_to_fiber != nullptr) sends.sender.sanitizer = __tsan_get_current_fiber();
+    if (__tsan_switch_to_fiber != nullptr) self.sanitizer = __tsan_get_current_fiber();
     if (__sanitizer_start_switch_fiber != nullptr)
         __sanitizer_start_switch_fiber(for_good ? nullptr : &fake_stack, to.bottom, to.size);
     const auto at = to.at;
     if (__tsan_switch_to_fiber != nullptr) __tsan_switch_to_fiber(to.sanitizer, 0);
-    const arrival came = boost::context::detail::jump_fcontext(at, &sends);
-    annotated_arrival(came, fake_stack);
-    return came;
+    return annotate(boost::context::detail::jump_fcontext(at, &sends), fake_stack);
 }
 
 void jump_for_good(const stack_point& to, parcel& sends) noexcept {
-    if (under_sanitizer()) annotated_jump(to, sends, true);
+    if (to.bottom != nullptr) annotated_jump(to, sends, true);
     else boost::context::detail::jump_fcontext(to.at, &sends);
     __builtin_unreachable();
 }

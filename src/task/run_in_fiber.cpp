@@ -29,12 +29,12 @@ void fiber_line::enter(arrival came) noexcept {
     settle(self.thread_, arrived(came));
     self.body_(self);
     self.ended_ = true;
-    parcel sends;
+    parcel sends(nullptr, nullptr, nullptr);
     jump_for_good(self.thread_, sends);
 }
 
 void fiber_line::leave() {
-    parcel sends;
+    parcel sends(nullptr, nullptr, nullptr);
     settle(thread_, jump(thread_, sends));
     if (refused_) std::rethrow_exception(std::exchange(refused_, nullptr));
 }
@@ -45,33 +45,39 @@ bool fiber_line::drive() noexcept {
     void*& innermost = env::this_thread(env::slot::fiber);  // the thread's own stack: it stays on its thread
     innermost = &now;
     for (;;) {
-        parcel sends;
-        sends.to = this;
-        exception_swap exceptions(exceptions_);
-        now.inside = true;
-        const arrival came = jump(inside_, sends);
-        now.inside = false;
-        exceptions.back(exceptions_);
-        settle(inside_, came);
-        if (ended_) {
-            innermost = now.outer;
-            return true;
+        if (!asks_) {
+            parcel sends(this, nullptr, nullptr);
+            exception_swap exceptions(exceptions_);
+            now.inside = true;
+            const arrival came = jump(inside_, sends);
+            now.inside = false;
+            exceptions.back(exceptions_);
+            settle(inside_, came);
+            if (ended_) {
+                innermost = now.outer;
+                return true;
+            }
+            asks_ = true;
         }
-        const std::coroutine_handle<> at = frame_.handle();
+        const std::coroutine_handle<fiber_promise> at = frame_.handle();
+        if (!line.nest()) {  // what it asks for may run more fibers on this stack: later, on a fresh one
+            innermost = now.outer;
+            line.post_at(at, false);
+            return false;
+        }
+        asks_ = false;
         std::coroutine_handle<> next = at;
         try {
-            next = await_suspend_(awaiter_, frame_.handle());
+            next = await_suspend_(awaiter_, at);
         } catch (...) {
             refused_ = std::current_exception();
         }
         if (next == at) continue;  // need not wait
         // From here on the line may run, and end, elsewhere: `this` is gone unless it was resumed below.
-        if (next != nullptr && line.nest()) {
+        if (next != nullptr) {
             now.resumed = false;
             next.resume();
             if (now.resumed) continue;
-        } else if (next != nullptr) {
-            line.post_at(next, false);
         }
         innermost = now.outer;
         return false;

@@ -183,7 +183,7 @@ TEST(run_in_fiber, a_generator_that_it_iterates_may_await) {
 
 int deep(int levels) { return levels == 0 ? 0 : leat::await(run_in_fiber(deep, levels - 1)) + 1; }
 
-TEST(run_in_fiber, fibers_in_fibers_leave_the_stack_of_the_thread_flat) { EXPECT_EQ(in_a_fiber(deep, 500), 500); }
+TEST(run_in_fiber, fibers_in_fibers_leave_the_stack_of_the_thread_flat) { EXPECT_EQ(in_a_fiber(deep, 2000), 2000); }
 
 TEST(run_in_fiber, a_million_awaits_of_ready_tasks_leave_both_stacks_flat) {
     leat_test::stack_gauge gauge;

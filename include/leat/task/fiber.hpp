@@ -49,13 +49,11 @@ public:
         fiber_core& by;
         void* value;  // nullptr once it has ended
     };
-    given resume(void* value) noexcept {
+    [[gnu::always_inline]] given resume(void* value) noexcept {
         if (state_ != state::suspended) [[unlikely]]
             bug_in("resumed");
         state_ = state::running;
-        parcel sends;
-        sends.to = this;
-        sends.value = value;
+        parcel sends(this, nullptr, value);
         exception_swap exceptions(exceptions_);
         const arrival came = jump(here_, sends);
         fiber_core& by = *static_cast<fiber_core*>(static_cast<parcel*>(came.data)->from);
@@ -63,16 +61,14 @@ public:
         return {by, settle(by.here_, came).value};
     }
     // Called on its own stack; what it is resumed with. Throws cancelled when it is dropped.
-    void* suspend(void* value) {
+    [[gnu::always_inline]] void* suspend(void* value) {
         if (unwinding_) [[unlikely]]
             throw_cancelled();
         state_ = state::suspended;
-        parcel sends;
-        sends.from = this;
-        sends.value = value;
+        parcel sends(nullptr, this, value);
         return back(jump(resumer_, sends));
     }
-    void* switch_to(fiber_core& other, void* value) {
+    [[gnu::always_inline]] void* switch_to(fiber_core& other, void* value) {
         if (unwinding_) [[unlikely]]
             throw_cancelled();
         if (other.state_ != state::suspended) [[unlikely]]
@@ -80,10 +76,7 @@ public:
         other.state_ = state::running;
         other.resumer_ = resumer_;
         state_ = state::suspended;
-        parcel sends;
-        sends.to = &other;
-        sends.from = this;
-        sends.value = value;
+        parcel sends(&other, this, value);
         exception_state& thread = thread_exceptions();
         exceptions_ = std::exchange(thread, std::exchange(other.exceptions_, {}));
         return back(jump(other.here_, sends));
@@ -103,13 +96,13 @@ private:
     [[noreturn]] void bug_in(const char* what) const noexcept;
     static void enter(arrival came) noexcept;
     // On its own stack, resumed.
-    void* back(arrival came) {
+    [[gnu::always_inline]] void* back(arrival came) {
         void* const value = come_from(came);
         if (unwinding_) [[unlikely]]
             throw_cancelled();
         return value;
     }
-    void* come_from(arrival came) noexcept {
+    [[gnu::always_inline]] void* come_from(arrival came) noexcept {
         auto* const other = static_cast<fiber_core*>(static_cast<parcel*>(came.data)->from);
         return settle(other == nullptr ? resumer_ : other->here_, came).value;
     }
@@ -154,7 +147,7 @@ public:
     fiber_giving(fiber_stack&& stack, std::size_t own_bytes, function body, destroyer destroy) noexcept
         : fiber_core(std::move(stack), own_bytes, body), destroy_(destroy) {}
 
-    static Gives get(given from) {
+    [[gnu::always_inline]] static Gives get(given from) {
         if (from.by.ended()) return std::move(static_cast<fiber_giving&>(from.by).result).get();
         return take_handed<Gives>(from.value);
     }
@@ -187,21 +180,21 @@ public:
         inside(const inside&) = delete;
         inside& operator=(const inside&) = delete;
 
-        Takes suspend()
+        [[gnu::always_inline]] Takes suspend()
             requires std::is_void_v<Gives>
         {
             return detail::take_handed<Takes>(self_.suspend(nullptr));
         }
         template <class Value = Gives>
             requires(!std::is_void_v<Gives>)
-        Takes suspend(std::type_identity_t<Value> value) {
+        [[gnu::always_inline]] Takes suspend(std::type_identity_t<Value> value) {
             return detail::take_handed<Takes>(self_.suspend(detail::hand(value)));
         }
-        Takes switch_to(fiber<Gives()>& other) {
+        [[gnu::always_inline]] Takes switch_to(fiber<Gives()>& other) {
             return detail::take_handed<Takes>(self_.switch_to(other.checked(), nullptr));
         }
         template <class Other>
-        Takes switch_to(fiber<Gives(Other)>& other, std::type_identity_t<Other> value) {
+        [[gnu::always_inline]] Takes switch_to(fiber<Gives(Other)>& other, std::type_identity_t<Other> value) {
             return detail::take_handed<Takes>(self_.switch_to(other.checked(), detail::hand(value)));
         }
 
@@ -227,14 +220,14 @@ public:
     }
 
     // Runs the fiber until it, or one that it has switched to, gives a value or ends; throws what ended it.
-    Gives resume()
+    [[gnu::always_inline]] Gives resume()
         requires std::is_void_v<Takes>
     {
         return core::get(checked().resume(nullptr));
     }
     template <class Value = Takes>
         requires(!std::is_void_v<Takes>)
-    Gives resume(std::type_identity_t<Value> value) {
+    [[gnu::always_inline]] Gives resume(std::type_identity_t<Value> value) {
         return core::get(checked().resume(detail::hand(value)));
     }
 

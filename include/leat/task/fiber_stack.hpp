@@ -17,12 +17,6 @@
 
 #include <boost/context/detail/fcontext.hpp>
 
-// Present in programs that run under a sanitizer.
-extern "C" {
-[[gnu::weak]] void __sanitizer_start_switch_fiber(void** fake_stack, const void* bottom, std::size_t size);
-[[gnu::weak]] void __tsan_switch_to_fiber(void* fiber, unsigned flags);
-}
-
 namespace leat {
 
 struct fiber_options {
@@ -63,7 +57,7 @@ private:
 // Where a stack is suspended.
 struct stack_point {
     boost::context::detail::fcontext_t at = nullptr;
-    // For the sanitizers, else unset:
+    // For the sanitizers; bottom is null where there is none.
     const void* bottom = nullptr;
     std::size_t size = 0;
     void* sanitizer = nullptr;
@@ -71,43 +65,35 @@ struct stack_point {
 
 // What a switch carries. It lies on the stack that is left, and is read before that one goes on.
 struct parcel {
-    void* to = nullptr;    // what is resumed, for its very first time
-    void* from = nullptr;  // the fiber that is left; nullptr for whoever resumes one
-    void* value = nullptr;
-    stack_point sender;  // of the stack that is left, for the sanitizers
+    void* to;                       // what is resumed, for its very first time
+    void* from;                     // the fiber that is left; nullptr for whoever resumes one
+    void* value;                    // on the stack that is left
+    stack_point* sender = nullptr;  // the stack that is left, for the sanitizers
+    parcel(void* receiver, void* giver, void* what) noexcept : to(receiver), from(giver), value(what) {}
 };
-
-inline bool under_sanitizer() noexcept {
-    return __sanitizer_start_switch_fiber != nullptr || __tsan_switch_to_fiber != nullptr;
-}
 
 using arrival = boost::context::detail::transfer_t;
 
-// jump() and arrive() as the sanitizers need them.
-arrival annotated_jump(const stack_point& to, parcel& sends, bool for_good) noexcept;
-void annotated_arrival(arrival came, void* fake_stack) noexcept;
+// Where `entry` begins on a stack, below `reserved` bytes at its top. It passes what it gets through arrived() to settle().
+[[nodiscard]] stack_point point_of_entry(const fiber_stack& stack, std::size_t reserved,
+                                         void (*entry)(arrival)) noexcept;
+arrival arrived(arrival first) noexcept;
 
-// Leaves this stack for `to`; returns when this one is resumed.
+// Leaves this stack for `to`; returns when this one is resumed. What is inlined must be inlined all the way up to the
+// user's loop, so that no function returns between two jumps.
+arrival annotated_jump(const stack_point& to, parcel& sends, bool for_good) noexcept;
 [[gnu::always_inline]] inline arrival jump(const stack_point& to, parcel& sends) noexcept {
-    if (under_sanitizer()) [[unlikely]]
+    if (to.bottom != nullptr) [[unlikely]]
         return annotated_jump(to, sends, false);
     return boost::context::detail::jump_fcontext(to.at, &sends);
 }
 [[noreturn]] void jump_for_good(const stack_point& to, parcel& sends) noexcept;
 
-// The point at which `entry` begins on a stack, below `reserved` bytes at its top. entry calls settle() with arrived().
-using stack_entry = void (*)(arrival);
-[[nodiscard]] stack_point point_of_entry(const fiber_stack& stack, std::size_t reserved, stack_entry entry) noexcept;
-inline arrival arrived(arrival came) noexcept {
-    if (under_sanitizer()) [[unlikely]]
-        annotated_arrival(came, nullptr);
-    return came;
-}
 // Invariant 1: `left` is where the stack is suspended that we came from.
 [[gnu::always_inline]] inline parcel& settle(stack_point& left, arrival came) noexcept {
     auto& got = *static_cast<parcel*>(came.data);
-    if (under_sanitizer()) [[unlikely]]
-        left = got.sender;
+    if (got.sender != nullptr) [[unlikely]]
+        left = *got.sender;
     left.at = came.fctx;
     return got;
 }
@@ -125,7 +111,7 @@ exception_state& thread_exceptions() noexcept;
 // Invariant 2, around a jump into a fiber. Almost always nothing is being handled on either side.
 class exception_swap {
 public:
-    explicit exception_swap(exception_state& theirs) noexcept {
+    [[gnu::always_inline]] explicit exception_swap(exception_state& theirs) noexcept {
         exception_state& thread = thread_exceptions();
         if (thread.any()) [[unlikely]] {
             ours_ = thread;
@@ -136,7 +122,7 @@ public:
             theirs = {};
         }
     }
-    void back(exception_state& theirs) noexcept {
+    [[gnu::always_inline]] void back(exception_state& theirs) noexcept {
         exception_state& thread = thread_exceptions();
         if (thread.any()) [[unlikely]] {
             theirs = thread;

@@ -99,6 +99,7 @@ private:
     void* awaiter_ = nullptr;  // what it wants to suspend on, and how
     std::coroutine_handle<> (*await_suspend_)(void*, std::coroutine_handle<fiber_promise>) = nullptr;
     std::exception_ptr refused_;  // what await_suspend threw
+    bool asks_ = false;           // it was left to suspend on the awaiter, which has not been told
     bool ended_ = false;
 };
 
