@@ -4,7 +4,7 @@
 
 namespace leat::detail {
 
-void fiber_core::enter(arrival came) noexcept {
+[[gnu::no_sanitize_address]] void fiber_core::enter(arrival came) noexcept {
     auto& self = *static_cast<fiber_core*>(static_cast<parcel*>(came.data)->to);
     self.begun_ = true;
     self.body_(self, self.come_from(arrived(came)));

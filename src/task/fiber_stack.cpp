@@ -124,7 +124,7 @@ arrival annotate(arrival came, void* fake_stack) noexcept {
 
 arrival arrived(arrival first) noexcept { return annotate(first, nullptr); }
 
-arrival annotated_jump(const stack_point& to, parcel& sends, bool for_good) noexcept {
+[[gnu::no_sanitize_address]] arrival annotated_jump(const stack_point& to, parcel& sends, bool for_good) noexcept {
     stack_point self;  // read by the other side while this one is suspended
     sends.sender = &self;
     self.bottom = &self;  // ThreadSanitizer needs no bounds; AddressSanitizer tells the other side

@@ -87,6 +87,8 @@ arrival annotated_jump(const stack_point& to, parcel& sends, bool for_good) noex
         return annotated_jump(to, sends, false);
     return boost::context::detail::jump_fcontext(to.at, &sends);
 }
+// For the end of `entry`. The parcel then lies in a function that AddressSanitizer leaves alone: it keeps locals of others
+// elsewhere, and frees those of a stack that is left for good before the other side has read them.
 [[noreturn]] void jump_for_good(const stack_point& to, parcel& sends) noexcept;
 
 // Invariant 1: `left` is where the stack is suspended that we came from.
