@@ -30,6 +30,7 @@ struct thread_pool::worker {
     env::thread thread;
     local_queue queue;
     env::atomic<work_item*> lifo{nullptr};  // what was posted last by this worker; thieves may take it
+    timer_queue timers;                     // set by this worker; fired by any, cancelled by any
     parker sleep;
     unsigned turn = 0;
     unsigned lifo_run = 0;
@@ -119,6 +120,11 @@ void thread_pool::notify() noexcept {
 }
 
 void thread_pool::start(timer& timer) noexcept {
+    if (worker* const self = here()) {
+        if (self->timers.start(timer)) wake_driver();
+        return;
+    }
+    const visitors::visit inside(visitors_);  // a timer that fires at once may end the runtime
     if (timers_.start(timer)) wake_driver();
 }
 
@@ -140,8 +146,22 @@ bool thread_pool::anything_ready() const noexcept {
     });
 }
 
+// Of all workers, since one may be held by its task for long.
+bool thread_pool::fire_timers() noexcept {
+    const time_point now = env::now();
+    bool any = timers_.fire(now);
+    for (auto& each : workers_) any |= each->timers.fire(now);
+    return any;
+}
+
+time_point thread_pool::next_timer() const noexcept {
+    time_point earliest = timers_.not_before();
+    for (auto& each : workers_) earliest = std::min(earliest, each->timers.not_before());
+    return earliest;
+}
+
 bool thread_pool::poll_events() noexcept {
-    bool any = timers_.fire(env::now());
+    bool any = fire_timers();
     poller* const events = events_.load(env::acquire);
     if (events == nullptr || !events_lock_.try_lock()) return any;
     any |= events->poll();
@@ -217,14 +237,14 @@ void thread_pool::fall_asleep(worker& self) noexcept {
         if (driver_.compare_exchange_strong(nobody, &self, env::seq_cst, env::relaxed)) {
             // Read after driver_ is ours: who changes them later unparks us.
             poller* const events = events_.load(env::seq_cst);
-            const time_point deadline = timers_.next();
+            const time_point deadline = next_timer();
             if (events != nullptr) {
                 env::lock_guard polling(events_lock_);
                 self.sleep.park_in(*events, deadline);
             } else {
                 self.sleep.park(deadline);
             }
-            timers_.fire(env::now());
+            fire_timers();
             driver_.store(nullptr, env::seq_cst);
         } else {
             self.sleep.park();

@@ -23,8 +23,8 @@ public:
 
     // Runs what is ready now, without waiting. True when it ran something. Only by the thread that drives the loop.
     bool poll() noexcept;
-    // When poll() has something to do again if nothing is posted; time_point::max() when never.
-    [[nodiscard]] time_point next_deadline() const noexcept { return timers_.next(); }
+    // When poll() has something to do again if nothing is posted, or shortly before; time_point::max() when never.
+    [[nodiscard]] time_point next_deadline() noexcept { return timers_.next(); }
 
 private:
     void run_until(done_flag& done) override;

@@ -30,7 +30,7 @@ public:
     void post(work_item& item) noexcept override;
     void post_last(work_item& item) noexcept override;
     void start(timer& timer) noexcept override;
-    void cancel(timer& timer) noexcept override { timers_.cancel(timer); }
+    void cancel(timer& timer) noexcept override { timer_queue::cancel_at_home(timer); }
     void use(poller& events) noexcept override;
 
     [[nodiscard]] unsigned size() const noexcept { return static_cast<unsigned>(workers_.size()); }
@@ -47,6 +47,8 @@ private:
     work_item* search(worker& self) noexcept;
     work_item* steal(worker& self, bool also_lifo) noexcept;
     bool poll_events() noexcept;
+    bool fire_timers() noexcept;
+    [[nodiscard]] time_point next_timer() const noexcept;
     void fall_asleep(worker& self) noexcept;
     [[nodiscard]] bool anything_ready() const noexcept;
     void notify() noexcept;
@@ -56,7 +58,7 @@ private:
 
     std::vector<std::unique_ptr<worker>> workers_;
     inbox inbox_;
-    timer_queue timers_;
+    timer_queue timers_;  // set by threads from outside; each worker has its own
     visitors visitors_;
     env::atomic<poller*> events_{nullptr};  // null until the io layer brings one
     env::atomic<worker*> driver_{nullptr};  // null: nobody sleeps for events; else who does, or is about to

@@ -20,9 +20,11 @@ struct timer {
     timer(const timer&) = delete;
     timer& operator=(const timer&) = delete;
 
-    function fire;  // must not wait, nor start or cancel timers; runs on a thread of the executor
-    time_point due{};
-    std::uint32_t position = 0;  // belongs to the executor: 0 when not set, else the place in its structure
+    function fire;           // must not wait, nor start or cancel timers; runs on a thread of the executor
+    time_point due{};        // time_point::max(): never
+    timer* next = nullptr;   // belongs to the executor, as do the following
+    timer** link = nullptr;  // null: not set; else what points to this timer in its list
+    void* home = nullptr;    // the structure in which it was set last; written by start() alone
 };
 
 // Something that lives as long as an executor and that a higher layer brought: the blocking pool, the I/O poller.

@@ -23,13 +23,13 @@ public:
     }
     void start(timer& which) noexcept override {
         env::lock_guard held(timers_lock_);
-        which.position = 1;
+        which.link = &which.next;
         timers_.push_back(&which);
     }
     void cancel(timer& which) noexcept override {
         env::lock_guard held(timers_lock_);
         std::erase(timers_, &which);
-        which.position = 0;
+        which.link = nullptr;
     }
 
     // Runs the oldest item, waiting for one; false instead when it has come to end().
@@ -49,7 +49,7 @@ public:
     void fire_timers() {
         env::lock_guard held(timers_lock_);
         for (timer* const each : std::exchange(timers_, {})) {
-            each->position = 0;
+            each->link = nullptr;
             each->fire(*each);
         }
     }
