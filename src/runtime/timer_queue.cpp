@@ -34,8 +34,8 @@ void timer_queue::cancel(timer& which) noexcept {
     env::lock_guard held(lock_);
     if (which.link == nullptr) return;
     unlink(which);
-    if (none()) next_.store(never, env::seq_cst);
-    else if (which.due == not_before()) next_was_cancelled_ = true;
+    // next_ stays, also when this was the only one: a loop that sets and cancels would else wake a sleeper in each turn.
+    if (which.due == not_before()) next_was_cancelled_ = true;
 }
 
 bool timer_queue::fire(time_point now) noexcept {

@@ -64,7 +64,6 @@ private:
     void unlink(timer& which) noexcept;
     bool fire_some(ticks now, bool& any) noexcept;
     void find_next() noexcept;
-    [[nodiscard]] bool none() const noexcept { return levels_in_use_ == 0 && lists_[moving] == nullptr; }
 
     env::mutex lock_;
     bool next_was_cancelled_ = false;                           // next_ may be too early
