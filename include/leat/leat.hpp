@@ -5,11 +5,13 @@
 #include <leat/runtime/blocking.hpp>
 #include <leat/runtime/main.hpp>
 #include <leat/runtime/run.hpp>
+#include <leat/runtime/strand.hpp>
 #include <leat/sync/mutex.hpp>
 #include <leat/sync/semaphore.hpp>
 #include <leat/task/async_generator.hpp>
 #include <leat/task/fiber.hpp>
 #include <leat/task/generator.hpp>
+#include <leat/task/resume_on.hpp>
 #include <leat/task/run_in_fiber.hpp>
 #include <leat/task/scope.hpp>
 #include <leat/task/task.hpp>

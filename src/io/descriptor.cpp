@@ -11,10 +11,11 @@ namespace leat::io {
 namespace asio = boost::asio;
 
 struct descriptor::state {
-    explicit state(service& by) : watched(by.context()) {}
+    explicit state(service& from) : by(from), watched(from.context()) {}
     ~state() {
         if (watched.is_open()) (void)watched.release();  // the descriptor itself is somebody else's
     }
+    service& by;  // of the first wait: a later one may come from another executor
     asio::posix::stream_descriptor watched;
     bool always_ready = false;
 };
@@ -94,7 +95,7 @@ bool descriptor::ready_wait::suspend(leat::context& line, std::coroutine_handle<
     service& by = service::of(line.where());
     if (!what_.on.watched_by(by, error_)) return !error_ && line.yields_at(at);
     waited_ = true;
-    prepare(line, by, at, what_.way == direction::read ? "readable" : "writable");
+    prepare(line, what_.on.state_->by, at, what_.way == direction::read ? "readable" : "writable");
     const auto kind = what_.way == direction::read ? asio::posix::descriptor_base::wait_read
                                                    : asio::posix::descriptor_base::wait_write;
     try {

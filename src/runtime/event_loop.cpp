@@ -15,15 +15,17 @@ event_loop::~event_loop() {
     drop_attachments();
 }
 
-void event_loop::post(work_item& item) noexcept {
-    if (env::this_thread(env::slot::worker) == this) return ready_.push(item);
+void event_loop::put(work_item& item, priority as) noexcept {
+    if (env::this_thread(env::slot::worker) == this) return ready_.push(item, as);
     const visitors::visit inside(visitors_);
-    ready_.push(item);
+    ready_.push(item, as);
     sleep_.unpark();
 }
 
 void event_loop::start(timer& timer) noexcept {
-    if (timers_.start(timer) && env::this_thread(env::slot::worker) != this) sleep_.unpark();
+    if (env::this_thread(env::slot::worker) == this) return void(timers_.start(timer));
+    const visitors::visit inside(visitors_);
+    if (timers_.start(timer)) sleep_.unpark();
 }
 
 bool event_loop::step() noexcept {
@@ -63,8 +65,11 @@ void event_loop::run_until(done_flag& done) {
 }
 
 void event_loop::signal(done_flag& done) noexcept {
-    done.store(1, env::release);  // pairs with run_until()
-    if (env::this_thread(env::slot::worker) != this) sleep_.unpark();
+    if (env::this_thread(env::slot::worker) == this) return done.store(1, env::release);  // pairs with run_until()
+    const visitors::visit inside(
+        visitors_);  // a root that ended on another executor: the loop may end as soon as it knows
+    done.store(1, env::release);
+    sleep_.unpark();
 }
 
 }  // namespace leat

@@ -34,6 +34,7 @@ struct thread_pool::worker {
     parker sleep;
     unsigned turn = 0;
     unsigned lifo_run = 0;
+    unsigned urgent_run = 0;
     bool is_searching = false;  // counted in idle_'s high half; written by a waker before it unparks
     std::uint32_t random = 1;
 };
@@ -79,7 +80,7 @@ thread_pool::worker* thread_pool::here() const noexcept {
 
 void thread_pool::post(work_item& item) noexcept {
     worker* const self = here();
-    if (self == nullptr) return post_from_outside(item);
+    if (self == nullptr) return post_from_outside(item, item.urgency);
     if (item.urgency == priority::high) {
         inbox_.push(item);
     } else if (work_item* const former = self->lifo.exchange(&item, env::seq_cst)) {
@@ -90,14 +91,14 @@ void thread_pool::post(work_item& item) noexcept {
 
 void thread_pool::post_last(work_item& item) noexcept {
     worker* const self = here();
-    if (self == nullptr) return post_from_outside(item);
-    if (!self->queue.push(item)) inbox_.push(item);
+    if (self == nullptr) return post_from_outside(item, priority::normal);
+    if (!self->queue.push(item)) inbox_.push(item, priority::normal);
     notify();
 }
 
-void thread_pool::post_from_outside(work_item& item) noexcept {
+void thread_pool::post_from_outside(work_item& item, priority as) noexcept {
     const visitors::visit inside(visitors_);
-    inbox_.push(item);
+    inbox_.push(item, as);
     notify();
 }
 
@@ -174,6 +175,13 @@ work_item* thread_pool::next_item(worker& self) noexcept {
         poll_events();
         if (work_item* const item = inbox_.pop()) return item;
     }
+    if (self.urgent_run < inbox::urgent_in_a_row) {
+        if (work_item* const item = inbox_.pop_urgent()) {
+            ++self.urgent_run;
+            return item;
+        }
+    }
+    self.urgent_run = 0;
     if (self.lifo_run < lifo_in_a_row) {
         // relaxed load: thieves only empty it, and the exchange decides.
         if (self.lifo.load(env::relaxed) != nullptr) {

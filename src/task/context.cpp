@@ -61,7 +61,7 @@ void context::resume() noexcept {
         if (word_.compare_exchange_weak(before, (before & ~mask_state) | state_handed, env::acq_rel, env::acquire))
             return;
     }
-    exec_.post(*this);
+    exec_->post(*this);
 }
 
 void context::request_stop() noexcept {
@@ -79,8 +79,15 @@ context& context::required(const char* what) noexcept {
 
 void context::post_at(std::coroutine_handle<> at, bool last) noexcept {
     resume_point_ = at;
-    if (last) exec_.post_last(*this);
-    else exec_.post(*this);
+    if (last) exec_->post_last(*this);
+    else exec_->post(*this);
+}
+
+void context::move_to(executor& where, std::coroutine_handle<> at) noexcept {
+    resume_point_ = at;
+    waits_for_.store("a place on another executor", env::relaxed);  // relaxed: a report, orders nothing
+    exec_ = &where;
+    where.post(*this);
 }
 
 void context::resume_coroutine(work_item& item) noexcept {

@@ -16,9 +16,9 @@ context& line_or_bug(std::source_location where) {
 
 }  // namespace
 
-detail::spawned_base::spawned_base(scope& owner, const char* name) noexcept
-    : arm_base(owner.line_, &at_end), owner_(owner) {
-    rename(name);
+detail::spawned_base::spawned_base(scope& owner, task_options how) noexcept
+    : arm_base(owner.line_, owner.where_, how.urgency, &at_end), owner_(owner) {
+    rename(how.name);
 }
 
 void detail::spawned_base::at_end(arm_base& self) noexcept {

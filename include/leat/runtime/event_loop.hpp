@@ -16,7 +16,8 @@ public:
     ~event_loop() override;
 
     // Any thread.
-    void post(work_item& item) noexcept override;
+    void post(work_item& item) noexcept override { put(item, item.urgency); }
+    void post_last(work_item& item) noexcept override { put(item, priority::normal); }
     void start(timer& timer) noexcept override;
     void cancel(timer& timer) noexcept override { timers_.cancel(timer); }
     void use(poller& events) noexcept override { events_.store(&events, env::release); }
@@ -29,6 +30,7 @@ public:
 private:
     void run_until(done_flag& done) override;
     void signal(done_flag& done) noexcept override;
+    void put(work_item& item, priority as) noexcept;
     bool step() noexcept;
 
     inbox ready_;

@@ -1,5 +1,5 @@
-// thread_pool: the work-stealing runtime. Each worker has a queue and a LIFO slot; what comes from outside goes through one
-// inbox; idle workers sleep, one of them inside the poller when there is one.
+// thread_pool: the work-stealing runtime. Each worker has a queue and a LIFO slot; what comes from outside and what is urgent
+// goes through one inbox; idle workers sleep, one of them inside the poller when there is one.
 //
 // Invariants:
 //  1. No wake-up is lost: who makes work visible looks at idle_ afterwards, who goes to sleep announces it in idle_ and
@@ -52,7 +52,7 @@ private:
     void fall_asleep(worker& self) noexcept;
     [[nodiscard]] bool anything_ready() const noexcept;
     void notify() noexcept;
-    void post_from_outside(work_item& item) noexcept;
+    void post_from_outside(work_item& item, priority as) noexcept;
     void wake_driver() noexcept;
     worker* here() const noexcept;
 

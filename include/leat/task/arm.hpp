@@ -58,6 +58,9 @@ public:
 
     // `at_end` runs when the body has ended, on whatever thread ended it; it must arrive() or otherwise let the owner go.
     arm_base(context& parent, end_function at_end) noexcept : context(parent), end_(this), at_end_(at_end) {}
+    // The same, on an executor and with a priority of its own.
+    arm_base(context& parent, executor& where, priority how_urgent, end_function at_end) noexcept
+        : context(parent, where, how_urgent), end_(this), at_end_(at_end) {}
     // A line without a parent: the root of a run.
     arm_base(executor& where, const char* name, end_function at_end) noexcept
         : context(where, name), end_(this), at_end_(at_end) {}

@@ -9,6 +9,8 @@
 //  2. From begin_wait(), or commit_wait(), to its resumption the line may already run elsewhere: it touches nothing but
 //     what a lock shared with its resumption protects.
 //  3. A context outlives all tickets in queues: the line removes its queue nodes before it goes on.
+//  4. The line runs on threads of its executor alone. It moves only while it runs and has no wait (move_to), so whatever it
+//     waits with (a timer, a registration) begins and ends at the same executor.
 #pragma once
 
 #include <coroutine>
@@ -32,8 +34,13 @@ public:
 
     // A line of its own on `where`; `name` must outlive it (a literal, or owned by what owns the context).
     context(executor& where, const char* name) noexcept : context(where, name, &resume_coroutine) {}
-    // A line below `parent`: its executor and name, a wait and a stop of its own. NOLINTNEXTLINE(google-explicit-constructor)
-    explicit context(context& parent) noexcept : context(parent.exec_, parent.name_) { parent_ = &parent; }
+    // A line below `parent`: its executor, name and priority, a wait and a stop of its own. NOLINTNEXTLINE(google-explicit-constructor)
+    explicit context(context& parent) noexcept : context(parent, *parent.exec_, parent.urgency) {}
+    // The same, on an executor and with a priority of its own. Any thread: the parent may be running.
+    context(context& parent, executor& where, priority how_urgent) noexcept : context(where, parent.name_) {
+        parent_ = &parent;
+        urgency = how_urgent;
+    }
     ~context();
 
     // Stop requests to `upstream` reach this context, until detach().
@@ -47,7 +54,8 @@ public:
     // The context that attached `link` to a source.
     static context& of(stop_callback& link) noexcept { return *static_cast<upstream_link&>(link).self; }
 
-    executor& where() const noexcept { return exec_; }
+    // Where the line runs, and is resumed. For the line itself, and for whoever holds the ticket of its wait.
+    executor& where() const noexcept { return *exec_; }
     const char* name() const noexcept { return name_; }
     void rename(const char* name) noexcept { name_ = name; }
     context* parent() const noexcept { return parent_; }
@@ -105,6 +113,9 @@ public:
     // Posts the line to go on at `at`, behind what is ready now (last) or soon.
     void post_at(std::coroutine_handle<> at, bool last) noexcept;
 
+    // Moves the line: it goes on at `at` on `where`, and stays there. The last thing that await_suspend does.
+    void move_to(executor& where, std::coroutine_handle<> at) noexcept;
+
     // One unit of the cooperative budget, for an operation that completed at once: true when the line has had its share
     // and has been posted to go on at `at`, behind the others. The last thing that await_suspend does.
     [[nodiscard]] bool yields_at(std::coroutine_handle<> at) noexcept {
@@ -125,7 +136,7 @@ public:
 
 protected:
     context(executor& where, const char* name, work_item::function body) noexcept
-        : work_item(body), exec_(where), name_(name), upstream_(this) {}
+        : work_item(body), exec_(&where), name_(name), upstream_(this) {}
 
 private:
     static constexpr int share = 256;  // operations a line may complete without a suspension
@@ -152,7 +163,7 @@ private:
 
     env::atomic<std::uint64_t> word_{0};
     std::coroutine_handle<> resume_point_;
-    executor& exec_;
+    executor* exec_;  // written by the line while it runs; a claim of its wait orders the reads of others
     const char* name_;
     context* parent_ = nullptr;
     env::atomic<const char*> waits_for_{nullptr};  // nullptr: runs; else a literal

@@ -20,7 +20,7 @@ struct timer {
     timer(const timer&) = delete;
     timer& operator=(const timer&) = delete;
 
-    function fire;           // must not wait, nor start or cancel timers; runs on a thread of the executor
+    function fire;           // must not wait, throw, nor start or cancel timers; runs on a thread of the executor
     time_point due{};        // time_point::max(): never
     timer* next = nullptr;   // belongs to the executor, as do the following
     timer** link = nullptr;  // null: not set; else what points to this timer in its list
@@ -73,13 +73,17 @@ public:
     // have no I/O end the program with a message.
     virtual void use(poller& events) noexcept;
 
+    // Where attachments live: for an executor on top of another (a strand), that one.
+    virtual executor& host() noexcept { return *this; }
+
     // The attachment of type A, made with A(executor&) at the first call. Any thread.
     template <class A>
     A& attached() {
         static constexpr char key = 0;
-        attachment* found = find_attachment(&key);
+        executor& where = host();
+        attachment* found = where.find_attachment(&key);
         if (found == nullptr)
-            found = add_attachment(
+            found = where.add_attachment(
                 &key, [](executor& self) -> std::unique_ptr<attachment> { return std::make_unique<A>(self); });
         return static_cast<A&>(*found);
     }

@@ -17,6 +17,19 @@
 
 namespace leat {
 
+// The name of a task in reports: a literal.
+struct task_name {
+    const char* text;
+    explicit constexpr task_name(const char* literal) noexcept : text(literal) {}
+};
+
+// What a scope can be told of one task: spawn(task_options("reader", priority::high), read, …).
+struct task_options {
+    const char* name;  // a literal
+    priority urgency;
+    constexpr task_options(const char* literal, priority how_urgent) noexcept : name(literal), urgency(how_urgent) {}
+};
+
 class scope;
 
 namespace detail {
@@ -27,7 +40,7 @@ public:
     virtual ~spawned_base() = default;
 
 protected:
-    spawned_base(scope& owner, const char* name) noexcept;
+    spawned_base(scope& owner, task_options how) noexcept;
     void post(std::coroutine_handle<> body) noexcept { post_at(body, false); }
     using arm_base::end;
 
@@ -43,8 +56,8 @@ template <class Body, class Function, class... Argument>
 class spawned final : public spawned_base {
 public:
     template <class F, class... A>
-    spawned(scope& owner, const char* name, F&& fn, A&&... arguments)
-        : spawned_base(owner, name),
+    spawned(scope& owner, task_options how, F&& fn, A&&... arguments)
+        : spawned_base(owner, how),
           function_(std::forward<F>(fn)),
           arguments_(std::forward<A>(arguments)...),
           body_(std::apply(std::move(function_), std::move(arguments_))) {}
@@ -61,18 +74,14 @@ private:
 
 }  // namespace detail
 
-// The name of a task in reports: a literal.
-struct task_name {
-    const char* text;
-    explicit constexpr task_name(const char* literal) noexcept : text(literal) {}
-};
-
 class scope {
 public:
-    // Below the task that runs on this thread: its stop requests reach the scope's tasks, which run on its executor.
+    // Below the task that runs on this thread: its stop requests reach the scope's tasks, which run where it runs now, with
+    // the priority that it has now.
     explicit scope(std::source_location where = std::source_location::current());
     // Below the line given.
-    explicit scope(context& line) noexcept : line_(line), ends_(0), stop_(line.stop()) {}
+    explicit scope(context& line) noexcept
+        : line_(line), where_(line.where()), urgency_(line.urgency), ends_(0), stop_(line.stop()) {}
     ~scope();
 
     // Runs function(arguments…), which returns a task, on the scope's executor, never inside this call. Function and
@@ -82,15 +91,20 @@ public:
     // requested. Throws what copying the arguments or making the frame throws; then nothing was spawned.
     template <class Function, class... Argument>
     void spawn(Function&& function, Argument&&... arguments) {
-        spawn(task_name("task"), std::forward<Function>(function), std::forward<Argument>(arguments)...);
+        spawn(task_options("task", urgency_), std::forward<Function>(function), std::forward<Argument>(arguments)...);
     }
     template <class Function, class... Argument>
     void spawn(task_name name, Function&& function, Argument&&... arguments) {
+        spawn(task_options(name.text, urgency_), std::forward<Function>(function),
+              std::forward<Argument>(arguments)...);
+    }
+    template <class Function, class... Argument>
+    void spawn(task_options how, Function&& function, Argument&&... arguments) {
         using body = decltype(std::apply(std::declval<std::decay_t<Function>>(),
                                          std::declval<std::tuple<std::decay_t<Argument>...>>()));
         static_assert(detail::is_task<body>::value, "a scope spawns functions that return leat::task");
         using block = detail::spawned<body, std::decay_t<Function>, std::decay_t<Argument>...>;
-        add(std::make_unique<block>(*this, name.text, std::forward<Function>(function),
+        add(std::make_unique<block>(*this, how, std::forward<Function>(function),
                                     std::forward<Argument>(arguments)...));
     }
 
@@ -135,6 +149,8 @@ private:
     std::exception_ptr finish(const context& line, bool throws);
 
     context& line_;
+    executor& where_;  // this and the next: copies, since the line may move while tasks spawn
+    priority urgency_;
     countdown ends_;
     child_stop_source stop_;
     env::mutex lock_;

@@ -81,6 +81,11 @@ inline auto stop_token() noexcept {
 inline auto line() noexcept {
     return detail::ask_context{[](context& self) noexcept -> context& { return self; }};
 }
+// Changes how urgent the awaiting task is, from the next time that it is resumed on, with those that it awaits and begins
+// from now on; does not suspend. Gives what it was.
+inline auto set_priority(priority urgency) noexcept {
+    return detail::ask_context{[urgency](context& line) noexcept { return std::exchange(line.urgency, urgency); }};
+}
 // Lets everything that is ready run first. Resumes on the same executor. Not a cancellation point.
 inline auto yield() noexcept { return detail::yielder{}; }
 

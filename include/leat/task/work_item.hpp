@@ -6,6 +6,7 @@
 
 namespace leat {
 
+// High runs before all that is normal and ready, but lets a normal item have its turn now and then.
 enum class priority : unsigned char { normal, high };
 
 struct work_item {
@@ -15,7 +16,7 @@ struct work_item {
     work_item(const work_item&) = delete;
     work_item& operator=(const work_item&) = delete;
 
-    function run;               // may end the life of the item
+    function run;               // may end the life of the item; an exception out of it ends the program
     work_item* next = nullptr;  // belongs to the queue that holds the item
     priority urgency = priority::normal;
 
