@@ -11,6 +11,10 @@ constexpr int steps_between_polls = 64;  // a busy loop looks at events and time
 }
 
 event_loop::~event_loop() {
+    if (in_forked_child()) {
+        forget_attachments();
+        return;
+    }
     visitors_.wait();
     drop_attachments();
 }
@@ -49,7 +53,6 @@ bool event_loop::poll() noexcept {
 
 void event_loop::run_until(done_flag& done) {
     void*& worker = env::this_thread(env::slot::worker);
-    if (worker != nullptr) bug("leat::run was called inside a task: await the task instead");
     worker = this;
     while (done.load(env::acquire) == 0) {  // pairs with signal()
         timers_.fire(env::now());

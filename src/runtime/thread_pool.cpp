@@ -61,6 +61,11 @@ thread_pool::thread_pool(unsigned threads) {
 }
 
 thread_pool::~thread_pool() {
+    if (in_forked_child()) {
+        for (auto& each : workers_) each->thread.forget();
+        forget_attachments();
+        return;
+    }
     visitors_.wait();
     end_workers();
     drop_attachments();
@@ -285,8 +290,6 @@ void thread_pool::work(worker& self) noexcept {
 }
 
 void thread_pool::run_until(done_flag& done) {
-    if (env::this_thread(env::slot::worker) != nullptr)
-        bug("leat::run was called inside a task: await the task instead");
     while (done.load(env::acquire) == 0) env::futex_wait(done, 0);  // pairs with signal()
 }
 

@@ -2,6 +2,8 @@
 #include <leat/task/executor.hpp>
 
 #include <core.hpp>
+#include <memory>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -132,6 +134,153 @@ TYPED_TEST(executor_conformance, timers_run_while_tasks_yield_for_ever) {
         const auto first = co_await leat::when_any(spins(), sleeps());
         EXPECT_EQ(first.index(), 1U);
     });
+}
+
+// --- Priorities ---
+
+// With several threads another one may be in the middle of anything: the order is told by those with one.
+template <class Host>
+class executor_of_one_thread : public executor_conformance<Host> {};
+using lone_hosts = testing::Types<loop, pool_of<1>>;
+TYPED_TEST_SUITE(executor_of_one_thread, lone_hosts);
+
+TYPED_TEST(executor_of_one_thread, runs_an_urgent_task_before_a_backlog_of_normal_ones) {
+    this->run([]() -> task<> {
+        int ran = 0;
+        int before = -1;
+        leat::scope work;
+        const auto normal = [](int& count) -> task<> {
+            ++count;
+            co_return;
+        };
+        const auto urgent = [](const int& count, int& seen) -> task<> {
+            seen = count;
+            co_return;
+        };
+        for (int i = 0; i < 1'000; ++i) {
+            work.spawn(normal, std::ref(ran));
+            if (i != 500) continue;
+            work.spawn(leat::task_options("urgent", leat::priority::high), urgent, std::ref(ran), std::ref(before));
+        }
+        co_await work.join();
+        EXPECT_LE(before, 1);
+        EXPECT_EQ(ran, 1'000);
+    });
+}
+
+TYPED_TEST(executor_conformance, normal_tasks_have_their_turn_beside_urgent_ones_that_never_end) {
+    this->run([]() -> task<> {
+        leat::env::atomic<bool> enough{false};
+        leat::scope work;
+        // More than there are threads, each ready again as soon as it has run.
+        struct ping : leat::work_item {
+            ping(leat::executor& on, leat::env::atomic<bool>& until)
+                : work_item([](work_item& self) noexcept {
+                      auto& mine = static_cast<ping&>(self);
+                      if (mine.end.load()) mine.ended.store(true);
+                      else mine.where.post(self);
+                  }),
+                  where(on),
+                  end(until) {
+                urgency = leat::priority::high;
+            }
+            leat::executor& where;
+            leat::env::atomic<bool>& end;
+            leat::env::atomic<bool> ended{false};
+        };
+        leat::context& line = co_await leat::this_task::line();
+        std::vector<std::unique_ptr<ping>> urgent;
+        for (int i = 0; i < 16; ++i) {
+            urgent.push_back(std::make_unique<ping>(line.where(), enough));
+            line.where().post(*urgent.back());
+        }
+        leat::env::atomic<int> ran{0};
+        const auto normal = [](leat::env::atomic<int>& count) -> task<> {
+            for (int i = 0; i < 10; ++i) co_await leat::this_task::yield();
+            count.fetch_add(1);
+        };
+        for (int i = 0; i < 20; ++i) work.spawn(normal, std::ref(ran));
+        co_await leat::sleep_for(1ms);
+        co_await work.join();
+        EXPECT_EQ(ran.load(), 20);
+        enough.store(true);
+        for (const auto& each : urgent) {
+            const bool ended = co_await leat_test::turns_until([&] { return each->ended.load(); });
+            EXPECT_TRUE(ended);
+        }
+    });
+}
+
+TYPED_TEST(executor_conformance, a_task_sets_its_priority_for_itself_and_for_what_it_begins) {
+    this->run([]() -> task<> {
+        leat::context& line = co_await leat::this_task::line();
+        EXPECT_EQ(line.urgency, leat::priority::normal);
+        EXPECT_EQ(co_await leat::this_task::set_priority(leat::priority::high), leat::priority::normal);
+        EXPECT_EQ(line.urgency, leat::priority::high);
+        const auto mine = []() -> task<leat::priority> {
+            leat::context& self = co_await leat::this_task::line();
+            co_return self.urgency;
+        };
+        EXPECT_EQ(co_await mine(), leat::priority::high);
+        EXPECT_EQ(co_await leat::timeout(mine(), 1h), leat::priority::high);
+        leat::priority spawned{};
+        leat::priority told{};
+        const auto reports = [mine](leat::priority& to) -> task<> { to = co_await mine(); };
+        leat::scope work;
+        work.spawn(reports, std::ref(spawned));
+        work.spawn(leat::task_options("humble", leat::priority::normal), reports, std::ref(told));
+        co_await work.join();
+        EXPECT_EQ(spawned, leat::priority::high);
+        EXPECT_EQ(told, leat::priority::normal);
+        EXPECT_EQ(co_await leat::this_task::set_priority(leat::priority::normal), leat::priority::high);
+    });
+}
+
+TYPED_TEST(executor_conformance, a_yield_of_an_urgent_task_lets_all_that_is_ready_run) {
+    this->run([]() -> task<> {
+        leat::env::atomic<bool> ran{false};
+        (void)co_await leat::this_task::set_priority(leat::priority::high);
+        leat::scope work;
+        work.spawn(
+            leat::task_options("normal", leat::priority::normal),
+            [](leat::env::atomic<bool>& flag) -> task<> {
+                flag.store(true);
+                co_return;
+            },
+            std::ref(ran));
+        const bool seen = co_await leat_test::turns_until([&] { return ran.load(); });
+        EXPECT_TRUE(seen);
+        co_await work.join();
+    });
+}
+
+// --- Detached callbacks ---
+
+// What an executor calls has no caller who could catch: it is noexcept by its type, and an exception out of it ends the
+// program, at once and where it was thrown.
+void fail_with(const char* text) { throw std::runtime_error(text); }
+
+TYPED_TEST(executor_conformance, an_exception_out_of_a_detached_callback_ends_the_program) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    struct throws : leat::work_item {
+        throws() : work_item([](work_item&) noexcept { fail_with("thrown by an item"); }) {}
+    };
+    struct rings : leat::timer {
+        rings() : timer([](timer&) noexcept { fail_with("thrown by a timer"); }) {}
+    };
+    EXPECT_DEATH(this->run([this]() -> task<> {
+        throws item;
+        this->where().post(item);
+        co_await leat_test::until_stopped();
+    }),
+                 "thrown by an item");
+    EXPECT_DEATH(this->run([this]() -> task<> {
+        rings timer;
+        timer.due = this->where().now();
+        this->where().start(timer);
+        co_await leat_test::until_stopped();
+    }),
+                 "thrown by a timer");
 }
 
 struct attached_once final : leat::attachment {

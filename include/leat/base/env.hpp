@@ -102,6 +102,8 @@ public:
     ~thread();
     bool joinable() const noexcept { return handle_ != 0; }
     void join() noexcept;
+    // In a forked child, which has none of its parent's threads: there is nothing to join.
+    void forget() noexcept { handle_ = 0; }
 
 private:
     unsigned long handle_ = 0;  // pthread_t; 0: none

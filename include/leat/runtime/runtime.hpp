@@ -1,4 +1,8 @@
 // runtime: an executor that can run a task to its end. thread_pool and event_loop are the two; leat::run makes one.
+//
+// fork(): a child has none of its parent's threads, and shares its files. So a runtime that was made before the fork cannot
+// run a task there (a bug, which says so), and destroying it frees its memory and touches nothing else. The child may make
+// a runtime of its own, unless it was forked by a task: such a child ends by exec or _exit, without awaiting anything.
 #pragma once
 
 #include <leat/task/arm.hpp>
@@ -18,9 +22,11 @@ public:
     virtual ~runtime() = default;
 
     // Runs `body` to its end on this runtime while the calling thread waits (thread_pool) or does the work (event_loop).
-    // Gives its value, or throws its error or cancelled. Not from inside a task (a bug).
+    // Gives its value, or throws its error or cancelled. Any thread, several at once for a thread_pool. Not from inside a
+    // task, nor in a forked child (bugs).
     template <class T>
     T run(task<T> body, stop_source* stop = nullptr, const char* name = "main") {
+        check_can_run();
         root<T> line(*this, name, std::move(body));
         if (stop != nullptr) line.attach(*stop);
         line.post();
@@ -29,6 +35,10 @@ public:
     }
 
 protected:
+    runtime() noexcept;
+    // Whether this process is not the one that made the runtime.
+    [[nodiscard]] bool in_forked_child() const noexcept;
+
     // Set once by the root's end; 0: runs; 1: ended.
     using done_flag = env::atomic<std::uint32_t>;
     virtual void run_until(done_flag& done) = 0;
@@ -36,6 +46,8 @@ protected:
     virtual void signal(done_flag& done) noexcept = 0;
 
 private:
+    void check_can_run() const noexcept;
+
     template <class T>
     struct root : arm_base {
         root(runtime& where, const char* name, task<T> work) noexcept
@@ -54,6 +66,8 @@ private:
         task<T> body;
         done_flag done{0};
     };
+
+    const int process_;
 };
 
 }  // namespace leat

@@ -93,6 +93,8 @@ protected:
     ~executor();
     // For the implementation's end: stops and destroys all attachments.
     void drop_attachments() noexcept;
+    // The same in a forked child, where the threads are gone that they would wait for: leaves them as they are.
+    void forget_attachments() noexcept { attachments_ = nullptr; }
 
 private:
     struct entry;

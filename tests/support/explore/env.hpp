@@ -231,6 +231,7 @@ public:
     ~thread();
     bool joinable() const noexcept { return handle_ != 0; }
     void join(detail::place where = detail::place::current()) noexcept;
+    void forget() noexcept { handle_ = 0; }
 
 private:
     unsigned long handle_ = 0;  // number of the thread in its scenario plus one; 0: none
