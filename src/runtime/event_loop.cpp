@@ -20,14 +20,14 @@ event_loop::~event_loop() {
 }
 
 void event_loop::put(work_item& item, priority as) noexcept {
-    if (env::this_thread(env::slot::worker) == this) return ready_.push(item, as);
+    if (env::this_thread(env::slot::worker) == &seat_) return ready_.push(item, as);
     const visitors::visit inside(visitors_);
     ready_.push(item, as);
     sleep_.unpark();
 }
 
 void event_loop::start(timer& timer) noexcept {
-    if (env::this_thread(env::slot::worker) == this) return void(timers_.start(timer));
+    if (env::this_thread(env::slot::worker) == &seat_) return void(timers_.start(timer));
     const visitors::visit inside(visitors_);
     if (timers_.start(timer)) sleep_.unpark();
 }
@@ -41,7 +41,7 @@ bool event_loop::step() noexcept {
 
 bool event_loop::poll() noexcept {
     void*& worker = env::this_thread(env::slot::worker);
-    void* const before = std::exchange(worker, this);
+    void* const before = std::exchange(worker, &seat_);
     void* const line = env::this_thread(env::slot::context);  // of another runtime's task, which may drive this loop
     bool any = timers_.fire(env::now());
     if (poller* const events = events_.load(env::acquire)) any |= events->poll();
@@ -53,7 +53,7 @@ bool event_loop::poll() noexcept {
 
 void event_loop::run_until(done_flag& done) {
     void*& worker = env::this_thread(env::slot::worker);
-    worker = this;
+    worker = &seat_;
     while (done.load(env::acquire) == 0) {  // pairs with signal()
         timers_.fire(env::now());
         poller* const events = events_.load(env::acquire);  // pairs with use()
@@ -68,7 +68,7 @@ void event_loop::run_until(done_flag& done) {
 }
 
 void event_loop::signal(done_flag& done) noexcept {
-    if (env::this_thread(env::slot::worker) == this) return done.store(1, env::release);  // pairs with run_until()
+    if (env::this_thread(env::slot::worker) == &seat_) return done.store(1, env::release);  // pairs with run_until()
     const visitors::visit inside(
         visitors_);  // a root that ended on another executor: the loop may end as soon as it knows
     done.store(1, env::release);

@@ -24,8 +24,8 @@ constexpr int search_rounds = 4;
 
 }  // namespace
 
-struct thread_pool::worker {
-    explicit worker(thread_pool& owner) noexcept : pool(owner) {}
+struct thread_pool::worker : seat {
+    explicit worker(thread_pool& owner) noexcept : seat{&owner}, pool(owner) {}
     thread_pool& pool;
     env::thread thread;
     local_queue queue;
@@ -79,8 +79,8 @@ void thread_pool::end_workers() noexcept {
 }
 
 thread_pool::worker* thread_pool::here() const noexcept {
-    auto* const self = static_cast<worker*>(env::this_thread(env::slot::worker));
-    return self != nullptr && &self->pool == this ? self : nullptr;
+    auto* const mine = static_cast<seat*>(env::this_thread(env::slot::worker));
+    return mine != nullptr && mine->of == this ? static_cast<worker*>(mine) : nullptr;
 }
 
 void thread_pool::post(work_item& item) noexcept {
@@ -272,7 +272,7 @@ void thread_pool::fall_asleep(worker& self) noexcept {
 }
 
 void thread_pool::work(worker& self) noexcept {
-    env::this_thread(env::slot::worker) = &self;
+    env::this_thread(env::slot::worker) = static_cast<seat*>(&self);
     while (!ending_.load(env::acquire)) {
         work_item* item = next_item(self);
         if (item == nullptr) item = search(self);

@@ -33,6 +33,7 @@ private:
     void put(work_item& item, priority as) noexcept;
     bool step() noexcept;
 
+    seat seat_{this};
     inbox ready_;
     timer_queue timers_;
     parker sleep_;

@@ -35,6 +35,11 @@ public:
     }
 
 protected:
+    // What env::slot::worker points to on a thread while it runs what a runtime gives it; each runtime knows its own again.
+    struct seat {
+        runtime* of;
+    };
+
     runtime() noexcept;
     // Whether this process is not the one that made the runtime.
     [[nodiscard]] bool in_forked_child() const noexcept;
