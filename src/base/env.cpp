@@ -123,6 +123,16 @@ std::uint64_t entropy() noexcept {
     return slots[static_cast<unsigned>(which)];
 }
 
+#    if defined(__clang__) && __clang_major__ < 17
+[[gnu::noinline]] void*& this_thread_fork() noexcept {
+    static thread_local void* slot = nullptr;
+    asm volatile("");
+    return slot;
+}
+#    else
+constinit thread_local void* fork_slot = nullptr;
+#    endif
+
 }  // namespace leat::env
 
 #endif

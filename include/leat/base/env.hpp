@@ -128,6 +128,15 @@ inline void pause() noexcept {
 enum class slot : unsigned char { worker, context, fiber, count };
 [[nodiscard]] void*& this_thread(slot which) noexcept;
 
+// The slot for divide and conquer, which each fork reads: inlined where that is sound. GCC makes a function of its own of
+// each stretch between two suspensions before it optimises, and Clang from 17 on looks the address up anew in each.
+#    if defined(__clang__) && __clang_major__ < 17
+[[nodiscard]] void*& this_thread_fork() noexcept;
+#    else
+extern constinit thread_local void* fork_slot [[gnu::tls_model("initial-exec")]];
+[[nodiscard]] inline void*& this_thread_fork() noexcept { return fork_slot; }
+#    endif
+
 }  // namespace leat::env
 
 #endif

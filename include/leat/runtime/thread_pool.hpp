@@ -32,6 +32,7 @@ public:
     void start(timer& timer) noexcept override;
     void cancel(timer& timer) noexcept override { timer_queue::cancel_at_home(timer); }
     void use(poller& events) noexcept override;
+    [[nodiscard]] detail::fork_worker* fork_worker_here() noexcept override;
 
     [[nodiscard]] unsigned size() const noexcept { return static_cast<unsigned>(workers_.size()); }
 
@@ -51,6 +52,7 @@ private:
     [[nodiscard]] time_point next_timer() const noexcept;
     void fall_asleep(worker& self) noexcept;
     [[nodiscard]] bool anything_ready() const noexcept;
+    [[nodiscard]] bool forks_run(const worker& self) const noexcept;
     void notify() noexcept;
     void post_from_outside(work_item& item, priority as) noexcept;
     void wake_driver() noexcept;

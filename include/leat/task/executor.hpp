@@ -10,6 +10,10 @@
 
 namespace leat {
 
+namespace detail {
+class fork_worker;
+}
+
 // A point in time at which `fire` is called. Lives in the frame of the operation that waits.
 // Invariant: between executor::start(timer) and the return of executor::cancel(timer) or the end of `fire` the timer
 // belongs to the executor.
@@ -75,6 +79,9 @@ public:
 
     // Where attachments live: for an executor on top of another (a strand), that one.
     virtual executor& host() noexcept { return *this; }
+    // What the calling thread brings to divide and conquer (fork.hpp): its deque, which others of this executor steal from,
+    // and its stack of frames. Null where it brings nothing: there forks run one after the other.
+    [[nodiscard]] virtual detail::fork_worker* fork_worker_here() noexcept { return nullptr; }
 
     // The attachment of type A, made with A(executor&) at the first call. Any thread.
     template <class A>

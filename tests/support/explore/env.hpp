@@ -246,8 +246,9 @@ private:
 // Lets the others go on until one of them has changed something.
 void pause(detail::place where = detail::place::current()) noexcept;
 
-enum class slot : unsigned char { worker, context, fiber, count };
+enum class slot : unsigned char { worker, context, fiber, fork, count };
 [[nodiscard]] void*& this_thread(slot which) noexcept;
+[[nodiscard]] inline void*& this_thread_fork() noexcept { return this_thread(slot::fork); }
 
 // The guard of the seam for this mutex: as that one, and the trace shows where it was made.
 template <class Lock>
