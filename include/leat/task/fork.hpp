@@ -301,13 +301,13 @@ private:
         return here;
     }
     template <class Child>
-    fork_frame& adopt(fork_worker& here, fork_task<Child>&& child, fork_kind kind, void* result) noexcept {
+    fork_frame& adopt(fork_worker& here, fork_task<Child>&& child, fork_kind how, void* where) noexcept {
         fork_frame& fresh = child.release();
         fresh.parent = this;
         fresh.home = here.stack();
-        fresh.result = result;
-        fresh.kind = kind;
-        fresh.in_place = kind == fork_kind::called;
+        fresh.result = where;
+        fresh.kind = how;
+        fresh.in_place = how == fork_kind::called;
         return fresh;
     }
 };
