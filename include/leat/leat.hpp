@@ -10,7 +10,9 @@
 #include <leat/sync/semaphore.hpp>
 #include <leat/task/async_generator.hpp>
 #include <leat/task/fiber.hpp>
+#include <leat/task/fork.hpp>
 #include <leat/task/generator.hpp>
+#include <leat/task/parallel.hpp>
 #include <leat/task/resume_on.hpp>
 #include <leat/task/run_in_fiber.hpp>
 #include <leat/task/scope.hpp>

@@ -32,6 +32,12 @@ public:
         which.link = nullptr;
     }
 
+    // A thread that takes part in forks says with what.
+    static void forks_with(leat::detail::fork_worker& mine) noexcept { env::this_thread(env::slot::worker) = &mine; }
+    leat::detail::fork_worker* fork_worker_here() noexcept override {
+        return static_cast<leat::detail::fork_worker*>(env::this_thread(env::slot::worker));
+    }
+
     // Runs the oldest item, waiting for one; false instead when it has come to end().
     bool run_one() {
         waiting_.pass();
