@@ -108,6 +108,10 @@ detail::fork_worker* thread_pool::fork_worker_here() noexcept {
     return self != nullptr ? &self->forks : nullptr;
 }
 
+void thread_pool::alert_fork_workers() noexcept {
+    for (const auto& each : workers_) each->forks.alert();
+}
+
 void thread_pool::post(work_item& item) noexcept {
     worker* const self = here();
     if (self == nullptr) return post_from_outside(item, item.urgency);
@@ -283,6 +287,8 @@ void thread_pool::fall_asleep(worker& self) noexcept {
         idle_.fetch_add(one_asleep - (self.is_searching ? one_searching : 0), env::seq_cst);
         self.is_searching = false;
     }
+    for (const auto& each : workers_)
+        if (!each->forks.alerted()) each->forks.alert();
     if (!anything_ready() && !ending_.load(env::seq_cst)) {
         worker* nobody = nullptr;
         if (driver_.compare_exchange_strong(nobody, &self, env::seq_cst, env::relaxed)) {

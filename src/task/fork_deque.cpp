@@ -1,7 +1,6 @@
 #include <leat/task/fork_deque.hpp>
 
 #include <memory>
-#include <new>
 #include <utility>
 
 namespace leat::detail {
@@ -25,33 +24,27 @@ fork_deque::~fork_deque() {
     while (each != nullptr) delete std::exchange(each, each->outgrown);
 }
 
-bool fork_deque::make_room(std::int64_t bottom) noexcept {
+void fork_deque::make_ready() {
+    const std::int64_t bottom = bottom_.load(env::relaxed);  // relaxed: the owner's own
     const std::int64_t top = top_.load(env::acquire);  // pairs with steal(): the thief has read the slot that is reused
     ring* const old = newest_.load(env::relaxed);      // relaxed: the owner's own
-    if (old != nullptr && bottom - top <= old->mask / 2) {
-        full_at_ = top + old->mask + 1;
-        return true;
+    if (old == nullptr || bottom - top > old->mask / 2) {
+        auto wider = std::make_unique<ring>(old == nullptr ? first_size : 2 * (old->mask + 1));
+        for (std::int64_t i = top; i < bottom; ++i) wider->at(i).store(old->at(i).load(env::relaxed), env::relaxed);
+        wider->outgrown = old;
+        own_slots_ = wider->slots.get();
+        own_mask_ = wider->mask;
+        newest_.store(wider.release(), env::release);  // pairs with steal()
     }
-    ring* wider = nullptr;
-    try {
-        wider = new ring(old == nullptr ? first_size : 2 * (old->mask + 1));
-    } catch (const std::bad_alloc&) {
-        return false;
-    }
-    for (std::int64_t i = top; i < bottom; ++i) wider->at(i).store(old->at(i).load(env::relaxed), env::relaxed);
-    wider->outgrown = old;
-    own_slots_ = wider->slots.get();
-    own_mask_ = wider->mask;
-    full_at_ = top + wider->mask + 1;
-    newest_.store(wider, env::release);  // pairs with steal()
-    return true;
+    // seq_cst: reads the alert that it ends, and stands before the owner's look at what it was about.
+    limit_.exchange(top + own_mask_ + 1, env::seq_cst);
 }
 
 fork_frame* fork_deque::steal() noexcept {
     std::int64_t top = top_.load(env::seq_cst);
     if (top >= bottom_.load(env::seq_cst))
         return nullptr;  // sees push(): the slot, the frame, and a ring that holds both
-    fork_frame* const found = newest_.load(env::acquire)->at(top).load(env::relaxed);  // pairs with make_room()
+    fork_frame* const found = newest_.load(env::acquire)->at(top).load(env::relaxed);  // pairs with make_ready()
     return top_.compare_exchange_strong(top, top + 1, env::seq_cst, env::relaxed) ? found : nullptr;
 }
 

@@ -207,6 +207,18 @@ void fork_worker::use_root(fork_root& root) noexcept {
     root_ = &root;
     line_ = root.line;
     if (stack_ != nullptr) stack_->root = &root;
+    if (line_->stop_requested()) alert();  // it may have been alerted to that while it had another root
+}
+
+void fork_worker::attend() {
+    deque_.make_ready();
+    if (bell_.owner == nullptr) alert();  // nobody knows this worker: it looks each time
+    if (line_->stop_requested()) {
+        alert();
+        throw_cancelled();
+    }
+    // seq_cst: after the end of the alert (invariant 5).
+    if (bell_.idle->load(env::seq_cst) - 1 < 0xffffffffU) bell_.ring(bell_.owner);
 }
 
 void fork_worker::mark_stolen(fork_frame& frame) noexcept { ++frame.stolen.write(); }
@@ -297,9 +309,8 @@ std::coroutine_handle<> fork_worker::finish(fork_frame& frame) noexcept {
         const unsigned char how = frame.failure_.load(env::relaxed);
         parent.fail(how, how == fork_frame::error ? frame.error_ : nullptr);
     }
-    const bool offered = frame.kind == fork_kind::forked;
     frame.handle().destroy();
-    return offered ? after_child(parent) : parent.handle();
+    return after_child(parent);
 }
 
 }  // namespace leat::detail

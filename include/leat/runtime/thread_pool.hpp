@@ -33,6 +33,7 @@ public:
     void cancel(timer& timer) noexcept override { timer_queue::cancel_at_home(timer); }
     void use(poller& events) noexcept override;
     [[nodiscard]] detail::fork_worker* fork_worker_here() noexcept override;
+    void alert_fork_workers() noexcept override;
 
     [[nodiscard]] unsigned size() const noexcept { return static_cast<unsigned>(workers_.size()); }
 

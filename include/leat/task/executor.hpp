@@ -82,6 +82,8 @@ public:
     // What the calling thread brings to divide and conquer (fork.hpp): its deque, which others of this executor steal from,
     // and its stack of frames. Null where it brings nothing: there forks run one after the other.
     [[nodiscard]] virtual detail::fork_worker* fork_worker_here() noexcept { return nullptr; }
+    // Calls alert() of all of those. Any thread.
+    virtual void alert_fork_workers() noexcept {}
 
     // The attachment of type A, made with A(executor&) at the first call. Any thread.
     template <class A>

@@ -23,7 +23,8 @@
 // without a join, waits for them; its parameters live until then, its locals do not.
 // Errors: what a called child throws is thrown by the await. What a forked child throws is thrown at the join, after all
 // children have ended: the first, and the rest is dropped. A frame for which there is no memory: std::bad_alloc at the fork.
-// Cancellation: when the awaiting task is asked to stop, forks and joins throw cancelled, a join after its children ended.
+// Cancellation: when the awaiting task is asked to stop, fork() and call() throw cancelled from then on, and so the tree
+// ends; a join then throws the cancelled of its children.
 // Memory: frames lie on stacks of the workers, which grow in segments; a fork allocates nothing else. Frames are aligned to
 // 16 bytes at most.
 // Fairness: a tree of forks holds its threads until it has ended or waits, as any computation does.
@@ -146,8 +147,7 @@ struct fork_awaiter {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
         fork_frame& fresh = *child;  // read now: once it is offered this frame may go on elsewhere
         fork_worker& here = *fork_worker::here();
-        if (!here.offer(self.promise())) [[unlikely]]
-            fresh.kind = fork_kind::alone;
+        here.offer(self.promise());
         return here.transfer<Bound>(fresh.handle());
     }
     void await_resume() const noexcept {}
@@ -185,7 +185,6 @@ struct fork_join_awaiter {
     void await_resume() const {
         if (frame.failed()) [[unlikely]]
             frame.rethrow_failure();
-        fork_worker::here()->check_stop();
     }
 };
 
@@ -247,7 +246,7 @@ public:
         std::coroutine_handle<> await_suspend(std::coroutine_handle<fork_promise> self) noexcept {
             fork_promise& mine = self.promise();
             fork_worker& here = *fork_worker::here();
-            if (!Plain || mine.kind >= fork_kind::alone || mine.stolen.read() != 0 || mine.failed()) [[unlikely]]
+            if (!Plain || mine.kind == fork_kind::root || mine.stolen.read() != 0 || mine.failed()) [[unlikely]]
                 return here.end(mine);
             fork_frame& parent = *mine.parent;
             const bool called = mine.kind == fork_kind::called;
@@ -297,7 +296,7 @@ public:
 private:
     fork_worker& ready() {
         fork_worker& here = *fork_worker::here();
-        here.check_stop();
+        here.prepare();
         return here;
     }
     template <class Child>
@@ -344,6 +343,7 @@ private:
             if (root_.line != nullptr) bug("a fork_task was awaited twice");
             root_.line = &self.promise().leat_context();
             root_.awaiting = self;
+            root_.attach(root_.line->stop());
             frame_.result = value_.place();
             frame_.in_place = true;
             // Where it ended elsewhere this frame has been posted, and may be gone.
@@ -351,6 +351,7 @@ private:
             return std::noop_coroutine();
         }
         T await_resume() {
+            root_.detach();
             if (frame_.failed()) frame_.rethrow_failure();
             return value_.take();
         }
@@ -395,7 +396,8 @@ auto call(Function&& function, Argument&&... arguments) noexcept {
         nullptr, function, std::forward<Argument>(arguments)...);
 }
 
-// `co_await join()` inside a fork_task: waits for all that it has forked. Throws the first error of those, or cancelled.
+// `co_await join()` inside a fork_task: waits for all that it has forked. Throws the first error of those, or cancelled when
+// one of them was.
 inline detail::fork_join join() noexcept { return {}; }
 
 }  // namespace leat

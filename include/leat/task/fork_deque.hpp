@@ -29,15 +29,24 @@ public:
     fork_deque& operator=(const fork_deque&) = delete;
     ~fork_deque();
 
-    // False when there is no memory to grow. Owner only.
-    [[nodiscard]] bool push(fork_frame& frame) noexcept {
+    // Whether push() may be called: there is room, and no alert. Owner only.
+    [[nodiscard]] bool ready() const noexcept {
+        return bottom_.load(env::relaxed) < limit_.load(env::relaxed);  // relaxed: an alert may be seen a little later
+    }
+    // Makes room for one more, and ends an alert; sees what was written before it. Throws std::bad_alloc. Owner only.
+    void make_ready();
+    // Only while ready(). Owner only.
+    void push(fork_frame& frame) noexcept {
         const std::int64_t bottom = bottom_.load(env::relaxed);  // relaxed: the owner's own
-        if (bottom >= full_at_) [[unlikely]]
-            if (!make_room(bottom)) return false;
         own(bottom).store(&frame, env::relaxed);
         bottom_.store(bottom + 1, env::release);  // pairs with steal(): the slot, and the frame as its line left it
-        return true;
     }
+    // From now on the deque is not ready until its owner has called make_ready(): how others get the owner's attention at its
+    // next push, at no cost to those before it. Any thread.
+    // The update reads what make_ready() wrote, or is read by it: in no order is an alert lost.
+    void alert() noexcept { limit_.exchange(0, env::seq_cst); }
+    // A snapshot; seq_cst for those who announce something else that way, and need not alert twice.
+    [[nodiscard]] bool alerted() const noexcept { return limit_.load(env::seq_cst) == 0; }
 
     // Takes the newest back: false when it was stolen, and all others with it. Owner only.
     [[nodiscard]] bool take_back() noexcept {
@@ -66,12 +75,11 @@ public:
 
 private:
     struct ring;
-    bool make_room(std::int64_t bottom) noexcept;
     env::atomic<fork_frame*>& own(std::int64_t index) noexcept { return own_slots_[index & own_mask_]; }
 
     // The owner's line.
     alignas(64) env::atomic<std::int64_t> bottom_{0};  // the next to be filled
-    std::int64_t full_at_ = 0;                         // where push() has to look at top_ again, or to grow
+    env::atomic<std::int64_t> limit_{0};               // ready() below it: where to look at top_ again, or 0: an alert
     env::atomic<fork_frame*>* own_slots_ =
         nullptr;  // of the newest ring; relaxed: published by bottom_, claimed by top_
     std::int64_t own_mask_ = 0;

@@ -15,7 +15,11 @@
 //  4. `stolen` counts the thefts of a continuation since its last join. Each orphans exactly one child, which decrements
 //     `arrived` once; the parent adds `stolen` to it when it waits. Who brings the sum to zero goes on with the parent, the
 //     others touch it no more. Without a theft nobody touches either: there is no atomic update on that path.
-//  5. Outside of run() a worker's deque is empty, and its stack has no frames.
+//  5. Who goes to sleep, or asks a tree to stop, alerts the workers afterwards; who ends an alert looks for sleepers and for
+//     the stop request afterwards. So a fork needs no look at either. An alert that comes while a worker forks may be seen at
+//     its next fork only: a sleeper is then missed until that, which costs parallelism and never progress, since the worker
+//     itself runs what nobody steals.
+//  6. Outside of run() a worker's deque is empty, and its stack has no frames.
 #pragma once
 
 #include <coroutine>
@@ -33,13 +37,15 @@ class fork_worker;
 struct fork_stack;
 
 // Who awaits a tree of forks. Lives in the awaiting frame.
-struct fork_root {
+struct fork_root : stop_callback {
+    fork_root() noexcept
+        : stop_callback(
+              [](stop_callback& self) noexcept { static_cast<fork_root&>(self).line->where().alert_fork_workers(); }) {}
     context* line = nullptr;
     std::coroutine_handle<> awaiting;
 };
 
-// alone: forked where the deque had no room, so that its parent was not offered.
-enum class fork_kind : unsigned char { called, forked, alone, root };
+enum class fork_kind : unsigned char { called, forked, root };
 
 // The part of a fork_task's promise that does not depend on its type; at the promise's own address.
 class fork_frame {
@@ -113,6 +119,9 @@ public:
     [[nodiscard]] bool has_work() const noexcept { return !deque_.empty(); }
     // Whether it is inside run(). Any thread, a snapshot.
     [[nodiscard]] bool busy() const noexcept { return busy_.load(env::relaxed); }  // relaxed: a hint
+    // Makes the worker look for sleepers and for a stop request at its next fork. Any thread.
+    void alert() noexcept { deque_.alert(); }
+    [[nodiscard]] bool alerted() const noexcept { return deque_.alerted(); }
     // Runs what was stolen from another worker, and all that comes of it. Only the owner.
     void run_stolen(fork_frame& frame) noexcept;
 
@@ -152,16 +161,14 @@ public:
     [[nodiscard]] bool holds(const void* place) const noexcept { return place >= bottom_ && place < top_; }
     fork_stack* stack() const noexcept { return stack_; }
 
-    // Offers the frame's continuation to thieves. False when there is no memory for it.
-    [[nodiscard]] bool offer(fork_frame& frame) noexcept {
-        if (!deque_.push(frame)) [[unlikely]]
-            return false;
-        // Not ordered with the push: a sleeper may be missed that is about to sleep. That costs parallelism until the next
-        // fork, and never progress, since this worker itself runs what nobody steals.
-        if (bell_.idle->load(env::relaxed) - 1 < 0xffffffffU) [[unlikely]]
-            bell_.ring(bell_.owner);
-        return true;
+    // Before offer(), or in its place where nothing is offered: throws cancelled when the awaiting task was asked to stop,
+    // and std::bad_alloc.
+    void prepare() {
+        if (!deque_.ready()) [[unlikely]]
+            attend();
     }
+    // Offers the frame's continuation to thieves.
+    void offer(fork_frame& frame) noexcept { deque_.push(frame); }
     [[nodiscard]] bool has_offers() const noexcept { return !deque_.empty(); }
     // A forked child has ended and its frame is gone: what to go on with.
     [[nodiscard]] std::coroutine_handle<> after_child(fork_frame& parent) noexcept {
@@ -198,6 +205,7 @@ private:
     bool arrive(fork_frame& parent) noexcept;
     bool all_arrived(fork_frame& frame) noexcept;
     void go_home(fork_frame& frame) noexcept;
+    void attend();
     void use_root(fork_root& root) noexcept;
     void mark_stolen(fork_frame& frame) noexcept;
     void* take_from_new_segment(std::size_t bytes);
