@@ -124,13 +124,15 @@ std::uint64_t entropy() noexcept {
 }
 
 #    if defined(__clang__) && __clang_major__ < 17
-[[gnu::noinline]] void*& this_thread_fork() noexcept {
-    static thread_local void* slot = nullptr;
+[[gnu::noinline]] void*& this_thread(quick_slot which) noexcept {
+    static thread_local void* slots[static_cast<unsigned>(quick_slot::count)] = {};
     asm volatile("");
-    return slot;
+    return slots[static_cast<unsigned>(which)];
 }
 #    else
-constinit thread_local void* fork_slot = nullptr;
+namespace detail {
+constinit thread_local void* quick_slots[static_cast<unsigned>(quick_slot::count)] = {};
+}
 #    endif
 
 }  // namespace leat::env

@@ -42,6 +42,7 @@ bool event_loop::step() noexcept {
 bool event_loop::poll() noexcept {
     void*& worker = env::this_thread(env::slot::worker);
     void* const before = std::exchange(worker, &seat_);
+    const detail::frame_cache::here frames_here(frames_);
     void* const line = env::this_thread(env::slot::context);  // of another runtime's task, which may drive this loop
     bool any = timers_.fire(env::now());
     if (poller* const events = events_.load(env::acquire)) any |= events->poll();
@@ -54,6 +55,7 @@ bool event_loop::poll() noexcept {
 void event_loop::run_until(done_flag& done) {
     void*& worker = env::this_thread(env::slot::worker);
     worker = &seat_;
+    const detail::frame_cache::here frames_here(frames_);
     while (done.load(env::acquire) == 0) {  // pairs with signal()
         timers_.fire(env::now());
         poller* const events = events_.load(env::acquire);  // pairs with use()

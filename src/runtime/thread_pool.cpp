@@ -39,6 +39,7 @@ struct thread_pool::worker : seat {
     local_queue queue;
     env::atomic<work_item*> lifo{nullptr};  // what was posted last by this worker; thieves may take it
     timer_queue timers;                     // set by this worker; fired by any, cancelled by any
+    detail::frame_cache frames;
     detail::fork_worker forks;
     // What was stolen from another's forks, as an item to run.
     struct loot_item : work_item {
@@ -317,6 +318,7 @@ void thread_pool::fall_asleep(worker& self) noexcept {
 
 void thread_pool::work(worker& self) noexcept {
     env::this_thread(env::slot::worker) = static_cast<seat*>(&self);
+    const detail::frame_cache::here frames_here(self.frames);
     while (!ending_.load(env::acquire)) {
         work_item* item = next_item(self);
         if (item == nullptr) item = search(self);

@@ -175,7 +175,7 @@ fork_worker::~fork_worker() {
 }
 
 bool fork_worker::run(fork_frame& first) noexcept {
-    void*& fork = env::this_thread_fork();  // this function stays on one thread
+    void*& fork = env::this_thread(env::quick_slot::fork);  // this function stays on one thread
     void*& current = env::this_thread(env::slot::context);
     if (fork != nullptr) bug("a tree of forks was started inside another, by something that is not awaited");
     fork = this;

@@ -123,18 +123,25 @@ inline void pause() noexcept {
 #    endif
 }
 
-// The slots that each thread has for the library. Read anew after every suspension: a coroutine moves between threads, and
-// a compiler may keep the address of a thread-local over the suspension, hence the call that is never inlined.
+// The slots that each thread has for the library. Read anew after every suspension: coroutines and fibers move between
+// threads, and a compiler may keep the address of a thread-local over the suspension, hence the call that is never inlined.
 enum class slot : unsigned char { worker, context, fiber, count };
 [[nodiscard]] void*& this_thread(slot which) noexcept;
 
-// The slot for divide and conquer, which each fork reads: inlined where that is sound. GCC makes a function of its own of
-// each stretch between two suspensions before it optimises, and Clang from 17 on looks the address up anew in each.
+// Two that are read for each fork and each frame: inlined, for functions that no fiber suspends in their middle, which are
+// those of coroutines. GCC lets a coroutine return at each suspension before it optimises, and Clang from 17 on looks the
+// address up anew behind each.
+enum class quick_slot : unsigned char { fork, frames, count };
 #    if defined(__clang__) && __clang_major__ < 17
-[[nodiscard]] void*& this_thread_fork() noexcept;
+[[nodiscard]] void*& this_thread(quick_slot which) noexcept;
 #    else
-extern constinit thread_local void* fork_slot [[gnu::tls_model("initial-exec")]];
-[[nodiscard]] inline void*& this_thread_fork() noexcept { return fork_slot; }
+namespace detail {
+extern constinit thread_local void* quick_slots[static_cast<unsigned>(quick_slot::count)] [[gnu::tls_model(
+    "initial-exec")]];
+}
+[[nodiscard]] inline void*& this_thread(quick_slot which) noexcept {
+    return detail::quick_slots[static_cast<unsigned>(which)];
+}
 #    endif
 
 }  // namespace leat::env

@@ -7,6 +7,7 @@
 #include <leat/runtime/runtime.hpp>
 #include <leat/runtime/timer_queue.hpp>
 #include <leat/runtime/visitors.hpp>
+#include <leat/task/frame_cache.hpp>
 
 namespace leat {
 
@@ -34,6 +35,7 @@ private:
     bool step() noexcept;
 
     seat seat_{this};
+    detail::frame_cache frames_;
     inbox ready_;
     timer_queue timers_;
     parker sleep_;

@@ -135,7 +135,7 @@ public:
     // --- For frames, and what they await: on the worker's own thread ---
 
     // The worker whose frame runs on this thread; null outside of frames. Asked anew after each suspension.
-    static fork_worker* here() noexcept { return static_cast<fork_worker*>(env::this_thread_fork()); }
+    static fork_worker* here() noexcept { return static_cast<fork_worker*>(env::this_thread(env::quick_slot::fork)); }
     context& line() const noexcept { return *line_; }
     // Throws cancelled when the awaiting task was asked to stop.
     void check_stop() const {

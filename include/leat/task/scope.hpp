@@ -38,6 +38,8 @@ namespace detail {
 class spawned_base : public arm_base {
 public:
     virtual ~spawned_base() = default;
+    static void* operator new(std::size_t size) { return allocate_frame(size); }
+    static void operator delete(void* block, std::size_t size) noexcept { free_frame(block, size); }
 
 protected:
     spawned_base(scope& owner, task_options how) noexcept;

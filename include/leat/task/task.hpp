@@ -11,6 +11,7 @@
 
 #include <leat/base/bug.hpp>
 #include <leat/task/context.hpp>
+#include <leat/task/frame_cache.hpp>
 #include <leat/task/outcome.hpp>
 
 namespace leat {
@@ -56,6 +57,9 @@ class promise_base {
 public:
     context& leat_context() noexcept { return *line_; }
     std::suspend_always initial_suspend() noexcept { return {}; }
+
+    static void* operator new(std::size_t size) { return allocate_frame(size); }
+    static void operator delete(void* frame, std::size_t size) noexcept { free_frame(frame, size); }
 
     // Who is resumed at the end, and the context to run on until then.
     void start_on(context& line, std::coroutine_handle<> continuation) noexcept {

@@ -246,9 +246,12 @@ private:
 // Lets the others go on until one of them has changed something.
 void pause(detail::place where = detail::place::current()) noexcept;
 
-enum class slot : unsigned char { worker, context, fiber, fork, count };
+enum class slot : unsigned char { worker, context, fiber, fork, frames, count };
 [[nodiscard]] void*& this_thread(slot which) noexcept;
-[[nodiscard]] inline void*& this_thread_fork() noexcept { return this_thread(slot::fork); }
+enum class quick_slot : unsigned char { fork, frames };
+[[nodiscard]] inline void*& this_thread(quick_slot which) noexcept {
+    return this_thread(which == quick_slot::fork ? slot::fork : slot::frames);
+}
 
 // The guard of the seam for this mutex: as that one, and the trace shows where it was made.
 template <class Lock>

@@ -1,0 +1,85 @@
+// The memory of frames: what is freed is used again, on the thread that freed it, and no more than the bound is kept.
+#include <leat/task/frame_cache.hpp>
+
+#include <core.hpp>
+#include <thread>
+#include <vector>
+
+#include <leat/task/scope.hpp>
+
+namespace {
+
+using leat::detail::allocate_frame;
+using leat::detail::frame_cache;
+using leat::detail::free_frame;
+
+TEST(frame_cache, what_was_freed_last_is_the_next_block_of_its_class) {
+    if (!frame_cache::keeps_any()) GTEST_SKIP() << "this build leaves blocks to the heap";
+    frame_cache mine;
+    const frame_cache::here installed(mine);
+    void* const first = allocate_frame(100);
+    void* const second = allocate_frame(128);
+    EXPECT_EQ(mine.kept(), 0U);
+    free_frame(first, 100);
+    free_frame(second, 128);
+    EXPECT_EQ(mine.kept(), 256U);
+    void* const larger = allocate_frame(129);
+    EXPECT_NE(larger, second) << "of another class";
+    EXPECT_EQ(allocate_frame(65), second);
+    EXPECT_EQ(allocate_frame(128), first);
+    EXPECT_EQ(mine.kept(), 0U);
+    free_frame(first, 128);
+    free_frame(second, 65);
+    free_frame(larger, 129);
+    EXPECT_EQ(mine.kept(), 256U + 192U);
+}
+
+TEST(frame_cache, sizes_above_the_classes_and_threads_without_a_cache_use_the_heap) {
+    frame_cache mine;
+    constexpr std::size_t large = frame_cache::granule * frame_cache::classes + 1;
+    {
+        const frame_cache::here installed(mine);
+        free_frame(allocate_frame(large), large);
+        EXPECT_EQ(mine.kept(), 0U);
+    }
+    free_frame(allocate_frame(64), 64);
+    EXPECT_EQ(mine.kept(), 0U);
+}
+
+TEST(frame_cache, no_more_than_the_bound_is_kept_of_what_other_threads_made) {
+    std::vector<void*> made;
+    for (std::size_t i = 0; i < 3 * frame_cache::most_kept / 256; ++i) made.push_back(allocate_frame(256));
+    std::thread([&] {
+        frame_cache theirs;
+        const frame_cache::here installed(theirs);
+        for (void* each : made) free_frame(each, 256);
+        EXPECT_EQ(theirs.kept(), frame_cache::keeps_any() ? frame_cache::most_kept : 0U);
+    }).join();
+}
+
+TEST(frame_cache, a_cache_inside_another_gives_the_thread_back) {
+    if (!frame_cache::keeps_any()) GTEST_SKIP() << "this build leaves blocks to the heap";
+    frame_cache outer, inner;
+    const frame_cache::here first(outer);
+    {
+        const frame_cache::here second(inner);
+        free_frame(allocate_frame(64), 64);
+    }
+    free_frame(allocate_frame(64), 64);
+    EXPECT_EQ(inner.kept(), 64U);
+    EXPECT_EQ(outer.kept(), 64U);
+}
+
+leat::task<> nested(int depth) {
+    if (depth > 0) co_await nested(depth - 1);
+}
+
+TEST(frame_cache, frames_of_tasks_that_move_between_threads_are_sound) {
+    const auto body = [](leat::scope& work) -> leat::task<> {
+        for (int i = 0; i < 2000; ++i) work.spawn(nested, i % 40);
+        co_return;
+    };
+    leat_test::on_threads(4, [&] { return leat::with_scope(body); });
+}
+
+}  // namespace
