@@ -22,6 +22,7 @@
 // dropping one that runs, are bugs. fiber_options say how large the stack is, and what overflowing it does.
 #pragma once
 
+#include <concepts>
 #include <memory>
 #include <type_traits>
 #include <utility>

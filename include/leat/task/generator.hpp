@@ -24,6 +24,7 @@
 //     builds that make no tail calls, too.
 #pragma once
 
+#include <concepts>
 #include <coroutine>
 #include <exception>
 #include <iterator>
