@@ -8,9 +8,11 @@
 
 #include <leat/channel/channel.hpp>
 #include <leat/runtime/event_loop.hpp>
+#include <leat/runtime/thread_pool.hpp>
 #include <leat/sync/mutex.hpp>
 #include <leat/task/fiber.hpp>
 #include <leat/task/generator.hpp>
+#include <leat/task/resume_on.hpp>
 #include <leat/task/scope.hpp>
 #include <leat/task/timeout.hpp>
 #include <leat/task/when_all.hpp>
@@ -277,6 +279,21 @@ TEST(run_in_fiber, goes_on_on_whichever_worker_takes_it) {
         co_return total;
     });
     EXPECT_GT(moves, 0);
+}
+
+TEST(run_in_fiber, moves_to_another_executor_and_back) {
+    leat::thread_pool other{1};
+    in_a_fiber([&] {
+        const long mine = leat_test::thread_number();
+        for (int round = 0; round < 1000; ++round) {
+            leat::executor& before = leat::await(leat::resume_on(other));
+            EXPECT_NE(leat_test::thread_number(), mine);
+            (void)leat::await(leat::resume_on(before));
+            EXPECT_EQ(leat_test::thread_number(), mine);
+        }
+        EXPECT_EQ(leat::await(leat::on(other, giving(3, 2))), 3);
+        EXPECT_EQ(leat_test::thread_number(), mine);
+    });
 }
 
 TEST(run_in_fiber, producers_and_consumers_on_a_pool) {
