@@ -18,20 +18,20 @@ TEST(frame_cache, what_was_freed_last_is_the_next_block_of_its_class) {
     frame_cache mine;
     const frame_cache::here installed(mine);
     void* const first = allocate_frame(100);
-    void* const second = allocate_frame(128);
+    void* const second = allocate_frame(112);
     EXPECT_EQ(mine.kept(), 0U);
     free_frame(first, 100);
-    free_frame(second, 128);
-    EXPECT_EQ(mine.kept(), 256U);
-    void* const larger = allocate_frame(129);
+    free_frame(second, 112);
+    EXPECT_EQ(mine.kept(), 224U);
+    void* const larger = allocate_frame(113);
     EXPECT_NE(larger, second) << "of another class";
-    EXPECT_EQ(allocate_frame(65), second);
-    EXPECT_EQ(allocate_frame(128), first);
+    EXPECT_EQ(allocate_frame(97), second);
+    EXPECT_EQ(allocate_frame(112), first);
     EXPECT_EQ(mine.kept(), 0U);
-    free_frame(first, 128);
-    free_frame(second, 65);
-    free_frame(larger, 129);
-    EXPECT_EQ(mine.kept(), 256U + 192U);
+    free_frame(first, 112);
+    free_frame(second, 97);
+    free_frame(larger, 113);
+    EXPECT_EQ(mine.kept(), 224U + 128U);
 }
 
 TEST(frame_cache, sizes_above_the_classes_and_threads_without_a_cache_use_the_heap) {

@@ -15,8 +15,8 @@ namespace leat::detail {
 
 class frame_cache {
 public:
-    static constexpr std::size_t granule = 64;                       // classes are its multiples
-    static constexpr std::size_t classes = 32;                       // the largest: 2 KiB
+    static constexpr std::size_t granule = 16;   // classes are its multiples, as they are the heap's
+    static constexpr std::size_t classes = 128;  // the largest: 2 KiB
     static constexpr std::size_t most_kept = std::size_t{1} << 20U;  // bytes, of all classes together
 
     frame_cache() noexcept = default;
