@@ -201,6 +201,7 @@ const component* reader::find_kind(const draft& of) {
             hint = fmt::format("it is a {}, and this is a {}", to_string(other), role);
     if (hint.empty()) {
         std::vector<candidate> known;
+        known.reserve(kinds.size());
         for (const component* each : kinds) known.push_back({each->name, each->name});
         const std::string meant = nearest(wanted, known);
         hint = meant.empty() ? fmt::format("expected one of {}", all) : fmt::format("did you mean '{}'?", meant);

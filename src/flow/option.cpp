@@ -50,8 +50,9 @@ std::optional<double> take_number(std::string_view& text) {
     while (length < text.size() && ((text[length] >= '0' && text[length] <= '9') || (text[length] == '.' && !fraction)))
         fraction |= text[length++] == '.';
     double value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + length, value, std::chars_format::fixed);
-    if (length == 0 || error != std::errc() || end != text.data() + length) return std::nullopt;
+    const char* const first = text.data();
+    const auto [end, error] = std::from_chars(first, first + length, value, std::chars_format::fixed);
+    if (length == 0 || error != std::errc() || end != first + length) return std::nullopt;
     text.remove_prefix(length);
     return value;
 }
