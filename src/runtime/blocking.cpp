@@ -15,6 +15,8 @@ constexpr auto idle_time = std::chrono::seconds(5);
 }
 
 struct blocking_pool::state {
+    executor* in_place = nullptr;  // runs the calls itself: there are no threads
+
     struct member {
         explicit member(state& owner) noexcept : pool(owner) {}
         state& pool;
@@ -41,7 +43,8 @@ struct blocking_pool::state {
     bool ending = false;
 };
 
-blocking_pool::blocking_pool(executor&) : state_(std::make_unique<state>()) {
+blocking_pool::blocking_pool(executor& where) : state_(std::make_unique<state>()) {
+    if (where.blocks_in_place()) state_->in_place = &where;
     state_->members.reserve(limit);
     state_->idle.reserve(limit);
     state_->ended.reserve(limit);
@@ -61,6 +64,7 @@ void blocking_pool::stop() noexcept {
 
 void blocking_pool::post(work_item& item) noexcept {
     state& pool = *state_;
+    if (pool.in_place != nullptr) return pool.in_place->post(item);
     env::lock_guard held(pool.lock);
     if (!pool.idle.empty()) {
         state::member& idler = *pool.idle.back();

@@ -71,6 +71,8 @@ void context::request_stop() noexcept {
     if (claim({before & ~bit_suspended}, wake::cancelled)) resume();
 }
 
+void context::pass_on(stop_callback& link) noexcept { static_cast<upstream_link&>(link).self->request_stop(); }
+
 context& context::required(const char* what) noexcept {
     context* const here = current();
     if (here == nullptr) bug(std::string(what) + " outside a task: start it from leat::run or leat::main");

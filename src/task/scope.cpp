@@ -35,8 +35,10 @@ scope::~scope() {
     if (joined_.load(env::relaxed)) return;  // relaxed: tasks that spawn have arrived, or it is a bug anyway
     std::string names;
     stop_.for_each([&](stop_callback& each) {
+        const context* const line = context::of(each);
+        if (line == nullptr) return;
         names += names.empty() ? ": " : ", ";
-        names += context::of(each).name();
+        names += line->name();
     });
     bug("a scope was destroyed before it was joined, with " + std::to_string(pending()) + " of its tasks running" +
         names);

@@ -41,4 +41,6 @@ void stop_source::request_stop() noexcept {
     for (stop_callback* each = first_; each != nullptr; each = each->next_) each->body_(*each);
 }
 
+void child_stop_source::pass_on(stop_callback& self) noexcept { static_cast<link&>(self).target->request_stop(); }
+
 }  // namespace leat

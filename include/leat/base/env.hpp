@@ -125,7 +125,7 @@ inline void pause() noexcept {
 
 // The slots that each thread has for the library. Read anew after every suspension: coroutines and fibers move between
 // threads, and a compiler may keep the address of a thread-local over the suspension, hence the call that is never inlined.
-enum class slot : unsigned char { worker, context, fiber, count };
+enum class slot : unsigned char { worker, context, fiber, simulation, count };
 [[nodiscard]] void*& this_thread(slot which) noexcept;
 
 // Two that are read for each fork and each frame: inlined, for functions that no fiber suspends in their middle, which are

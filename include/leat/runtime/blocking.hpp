@@ -93,6 +93,7 @@ private:
 // Calls fn(args…) on a thread of the blocking pool; gives its value or throws what it threw; resumes on the awaiting task's
 // executor. Function and arguments are held by value. Throws cancelled when the task was asked to stop before the call was
 // handed over; a call under way cannot be cancelled and is waited for.
+// In a simulation the call is a step of its own on the one thread, and must not wait for a task.
 template <class Function, class... Argument>
 auto blocking(Function&& fn, Argument&&... arguments) {
     using result = std::invoke_result_t<std::decay_t<Function>, std::decay_t<Argument>...>;

@@ -1,4 +1,5 @@
-// runtime: an executor that can run a task to its end. thread_pool and event_loop are the two; leat::run makes one.
+// runtime: an executor that can run a task to its end. thread_pool and event_loop are the two for programs (leat::run
+// makes one), sim::simulation is the one for their tests.
 //
 // fork(): a child has none of its parent's threads, and shares its files. So a runtime that was made before the fork cannot
 // run a task there (a bug, which says so), and destroying it frees its memory and touches nothing else. The child may make
@@ -50,9 +51,10 @@ protected:
     // The root has ended: makes run_until() return. The flag may be gone once it is set.
     virtual void signal(done_flag& done) noexcept = 0;
 
-private:
+    // A bug where a run is not possible: inside a task, in a forked child.
     void check_can_run() const noexcept;
 
+    // The line of a run: begun by post(), and its outcome taken once `done` is set.
     template <class T>
     struct root : arm_base {
         root(runtime& where, const char* name, task<T> work) noexcept
@@ -72,6 +74,7 @@ private:
         done_flag done{0};
     };
 
+private:
     const int process_;
 };
 

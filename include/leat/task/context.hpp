@@ -51,8 +51,14 @@ public:
     void request_stop() noexcept;
     [[nodiscard]] bool stop_requested() const noexcept { return stop_.stop_requested(); }
     stop_source& stop() noexcept { return stop_; }
-    // The context that attached `link` to a source.
-    static context& of(stop_callback& link) noexcept { return *static_cast<upstream_link&>(link).self; }
+    // The context that attached `link` to a source; null when something else did.
+    static context* of(stop_callback& link) noexcept {
+        return link.calls(&pass_on) ? static_cast<upstream_link&>(link).self : nullptr;
+    }
+    // The same for an item that was posted.
+    static context* of(work_item& item) noexcept {
+        return item.run == &resume_coroutine ? static_cast<context*>(&item) : nullptr;
+    }
 
     // Where the line runs, and is resumed. For the line itself, and for whoever holds the ticket of its wait.
     executor& where() const noexcept { return *exec_; }
@@ -153,12 +159,10 @@ private:
     bool begin(std::coroutine_handle<> at, const char* what, interruptible how, std::uint64_t suspended) noexcept;
 
     struct upstream_link : stop_callback {
-        explicit upstream_link(context* owner) noexcept
-            : stop_callback(
-                  [](stop_callback& link) noexcept { static_cast<upstream_link&>(link).self->request_stop(); }),
-              self(owner) {}
+        explicit upstream_link(context* owner) noexcept : stop_callback(&pass_on), self(owner) {}
         context* self;
     };
+    static void pass_on(stop_callback& link) noexcept;
     static void resume_coroutine(work_item& item) noexcept;
 
     env::atomic<std::uint64_t> word_{0};

@@ -73,6 +73,10 @@ public:
     // timer was never set or has fired.
     virtual void cancel(timer& timer) noexcept = 0;
 
+    // Whether calls that block their thread run on this executor too, posted as other items are, while nothing else runs:
+    // so in the simulator, which has no other thread.
+    virtual bool blocks_in_place() const noexcept { return false; }
+
     // Lets idle threads park in `events` from now on; it lives as long as the executor's attachments. Once. Executors that
     // have no I/O end the program with a message.
     virtual void use(poller& events) noexcept;

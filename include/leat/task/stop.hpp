@@ -25,6 +25,8 @@ public:
 
     // Calls the function once when `source` is asked to stop: inside this call when that has happened already.
     void attach(stop_source& source) noexcept;
+    // Whether `which` is what is called: so a reader of a source's list knows what is attached.
+    [[nodiscard]] bool calls(function which) const noexcept { return body_ == which; }
     // Afterwards the function is not called and is not running. Harmless when not attached.
     void detach() noexcept;
 
@@ -70,13 +72,17 @@ public:
     child_stop_source() noexcept : link_(this) {}
     ~child_stop_source() { link_.detach(); }
 
+    // The source that attached `callback` to its parent; null when it is no such source's.
+    static stop_source* of(stop_callback& callback) noexcept {
+        return callback.calls(&pass_on) ? static_cast<link&>(callback).target : nullptr;
+    }
+
 private:
     struct link : stop_callback {
-        explicit link(stop_source* below) noexcept
-            : stop_callback([](stop_callback& self) noexcept { static_cast<link&>(self).target->request_stop(); }),
-              target(below) {}
+        explicit link(stop_source* below) noexcept : stop_callback(&pass_on), target(below) {}
         stop_source* target;
     };
+    static void pass_on(stop_callback& self) noexcept;
     link link_;
 };
 

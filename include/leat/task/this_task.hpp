@@ -86,6 +86,10 @@ inline auto line() noexcept {
 inline auto set_priority(priority urgency) noexcept {
     return detail::ask_context{[urgency](context& line) noexcept { return std::exchange(line.urgency, urgency); }};
 }
+// The time by the executor's clock, which is virtual in a simulation; does not suspend.
+inline auto now() noexcept {
+    return detail::ask_context{[](const context& self) noexcept { return self.where().now(); }};
+}
 // Lets everything that is ready run first. Resumes on the same executor. Not a cancellation point.
 inline auto yield() noexcept { return detail::yielder{}; }
 

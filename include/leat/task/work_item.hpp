@@ -4,6 +4,8 @@
 // Invariant: an item is in at most one queue at a time; its owner posts it again only after it has begun to run.
 #pragma once
 
+#include <cstdint>
+
 namespace leat {
 
 // High runs before all that is normal and ready, but lets a normal item have its turn now and then.
@@ -19,6 +21,8 @@ struct work_item {
     function run;               // may end the life of the item; an exception out of it ends the program
     work_item* next = nullptr;  // belongs to the queue that holds the item
     priority urgency = priority::normal;
+    std::uint32_t label =
+        0;  // belongs to the executor that the item is posted to: the simulator numbers lines; 0 at first
 
 protected:
     ~work_item() = default;

@@ -246,7 +246,7 @@ private:
 // Lets the others go on until one of them has changed something.
 void pause(detail::place where = detail::place::current()) noexcept;
 
-enum class slot : unsigned char { worker, context, fiber, fork, frames, count };
+enum class slot : unsigned char { worker, context, fiber, simulation, fork, frames, count };
 [[nodiscard]] void*& this_thread(slot which) noexcept;
 enum class quick_slot : unsigned char { fork, frames };
 [[nodiscard]] inline void*& this_thread(quick_slot which) noexcept {
