@@ -8,6 +8,7 @@
 #include <soak.hpp>
 #include <vector>
 
+#include <leat/runtime/sim.hpp>
 #include <leat/task/scope.hpp>
 #include <leat/task/timeout.hpp>
 
@@ -146,6 +147,18 @@ TEST(channel_property, every_value_is_received_once_or_returned) {
             leat_test::on_threads(threads, one_run, seed, seed % 2 == 0 ? 1 : 3, how, book);
             check(book, false);
         }
+    }
+}
+
+TEST(channel_property, it_holds_in_orders_drawn_from_seeds) {
+    for (unsigned seed = 1; seed <= 60; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        const ending how = seed % 3 == 0 ? ending::by_abort : seed % 3 == 1 ? ending::by_close : ending::by_senders;
+        ledger book;
+        const leat::sim::options order{.seed = seed, .lateness = 10us, .stall_percent = seed % 8};
+        const leat::sim::result ended = leat::sim::run(order, one_run, seed, 1 + static_cast<int>(seed % 4), how, book);
+        EXPECT_TRUE(ended.ok()) << ended.report();
+        check(book, how == ending::by_abort);
     }
 }
 

@@ -1,4 +1,5 @@
-// What every executor of the library promises, asked of each: the event loop and thread pools of several sizes.
+// What every executor of the library promises, asked of each: the event loop, thread pools of several
+// sizes, and the simulation with orders of both kinds.
 #include <leat/task/executor.hpp>
 
 #include <core.hpp>
@@ -10,6 +11,7 @@
 #include <leat/channel/channel.hpp>
 #include <leat/runtime/blocking.hpp>
 #include <leat/runtime/event_loop.hpp>
+#include <leat/runtime/sim.hpp>
 #include <leat/runtime/thread_pool.hpp>
 #include <leat/task/scope.hpp>
 #include <leat/task/timeout.hpp>
@@ -27,6 +29,10 @@ struct pool_of {
 struct loop {
     leat::event_loop where;
 };
+template <leat::sim::schedule Order>
+struct simulated {
+    leat::sim::simulation where{leat::sim::options{.seed = 4, .order = Order}};
+};
 
 template <class Host>
 class executor_conformance : public testing::Test {
@@ -40,8 +46,15 @@ protected:
 private:
     Host host_;
 };
-using hosts = testing::Types<loop, pool_of<1>, pool_of<2>, pool_of<3>, pool_of<4>>;
+using hosts = testing::Types<loop, pool_of<1>, pool_of<2>, pool_of<3>, pool_of<4>,
+                             simulated<leat::sim::schedule::uniform>, simulated<leat::sim::schedule::pct>>;
 TYPED_TEST_SUITE(executor_conformance, hosts);
+
+// What those promise that other threads may use, which the simulation is not.
+template <class Host>
+class executor_conformance_of_threads : public executor_conformance<Host> {};
+using threaded = testing::Types<loop, pool_of<1>, pool_of<2>, pool_of<3>, pool_of<4>>;
+TYPED_TEST_SUITE(executor_conformance_of_threads, threaded);
 
 TYPED_TEST(executor_conformance, runs_a_task_to_its_end_again_and_again) {
     for (int i = 0; i < 20; ++i) EXPECT_EQ(this->run([i]() -> task<int> { return leat_test::giving(i, i); }), i);
@@ -78,7 +91,7 @@ TYPED_TEST(executor_conformance, post_runs_an_item_once_and_never_inside_the_cal
     });
 }
 
-TYPED_TEST(executor_conformance, post_from_another_thread_wakes_it) {
+TYPED_TEST(executor_conformance_of_threads, post_from_another_thread_wakes_it) {
     for (int round = 0; round < 50; ++round) {
         told item;
         std::thread other;
@@ -99,18 +112,20 @@ TYPED_TEST(executor_conformance, post_from_another_thread_wakes_it) {
 
 TYPED_TEST(executor_conformance, a_timer_fires_once_not_early_and_not_after_cancel) {
     struct mark : leat::timer {
-        mark()
+        explicit mark(const leat::executor& on)
             : timer([](timer& self) noexcept {
                   auto& mine = static_cast<mark&>(self);
-                  mine.at = leat::env::now();
+                  mine.at = mine.where.now();
                   mine.fired.fetch_add(1);
-              }) {}
+              }),
+              where(on) {}
+        const leat::executor& where;
         leat::time_point at;
         leat::env::atomic<int> fired{0};
     };
     this->run([this]() -> task<> {
-        mark soon;
-        mark never;
+        mark soon(this->where());
+        mark never(this->where());
         soon.due = this->where().now() + 1ms;
         never.due = this->where().now() + 2ms;
         this->where().start(soon);

@@ -56,8 +56,8 @@ struct options {
     duration lateness{0};
     // and at each step there is this chance that all that is ready stands still until the next timer is due.
     unsigned stall_percent = 0;
-    unsigned pct_changes = 3;                  // steps of schedule::pct at which a line falls behind
-    std::function<void(const step&)> on_step;  // called before each step, to print or to look into; must not throw
+    unsigned pct_changes = 3;                    // steps of schedule::pct at which a line falls behind
+    std::function<void(const step&)> on_step{};  // called before each step, to print or to look into; must not throw
 };
 
 enum class ending : unsigned char {
