@@ -19,6 +19,8 @@ constexpr duration time_of_a_step = std::chrono::microseconds(1);
 // What a run that failed may take to end, beside as many steps again as it took before.
 constexpr std::uint64_t steps_to_end = 10'000;
 constexpr std::size_t lines_reported = 100;
+// A timer set for later than this never fires: time_point::max() is how one waits for ever.
+constexpr time_point last_time = time_point::max() - duration(1);
 
 // splitmix64: Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014.
 constexpr std::uint64_t golden_gamma = 0x9e3779b97f4a7c15;
@@ -110,8 +112,8 @@ void simulation::use(poller&) noexcept {
 }
 
 void simulation::post(work_item& item) noexcept {
-    require_home();
     if (abandoned_) return;
+    require_home();
     context* const line = context::of(item);
     // A line that posts itself and does not yield has only run out of stack, which depends on the compiler: it goes on
     // within this step.
@@ -120,8 +122,8 @@ void simulation::post(work_item& item) noexcept {
 }
 
 void simulation::post_last(work_item& item) noexcept {
-    require_home();
     if (abandoned_) return;
+    require_home();
     ready(item);
     // With the old one a line that spins would keep all below it from running.
     if (uses_priorities_) draw_priority(item);
@@ -250,7 +252,7 @@ bool simulation::run_to_end(done_flag& done) {
     void* const outer = std::exchange(env::this_thread(env::slot::simulation), this);
     running_ = true;
     std::uint64_t most_steps = steps_ + options_.max_steps;
-    latest_ = now_ + options_.max_time;
+    latest_ = now_ + std::min(options_.max_time, last_time - now_);
     result_ = result{};
     result_.seed = options_.seed;
     while (done.load(env::acquire) == 0) {
@@ -259,11 +261,10 @@ bool simulation::run_to_end(done_flag& done) {
             abandoned_ = true;
             break;
         }
-        // No timer is set for the end of time: that is how one waits for ever.
-        const bool timed = !sleeping_.empty() && sleeping_.begin()->first.first != time_point::max();
+        const bool timed = !sleeping_.empty() && sleeping_.begin()->first.first <= last_time;
         note_end(steps_ >= most_steps ? ending::too_many_steps : timed ? ending::too_late : ending::deadlock);
         most_steps = 2 * steps_ + steps_to_end;
-        latest_ = time_point::max() - duration(1);
+        latest_ = last_time;
         main_->request_stop();
     }
     if (result_.ok()) note_end(ending::finished);
@@ -271,6 +272,11 @@ bool simulation::run_to_end(done_flag& done) {
     env::this_thread(env::slot::simulation) = outer;
     worker = nullptr;
     return !abandoned_;
+}
+
+void simulation::fail(std::exception_ptr error) noexcept {
+    result_.how = ending::failed;
+    result_.error = std::move(error);
 }
 
 void simulation::note_end(ending how) {

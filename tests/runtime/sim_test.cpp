@@ -255,6 +255,13 @@ TEST(sim, a_program_that_spins_meets_the_bound_on_steps_and_is_abandoned) {
     EXPECT_EQ(ended.waiting, "  main (line 1) is ready");
 }
 
+TEST(sim, what_does_not_end_when_it_is_stopped_is_abandoned) {
+    const auto program = []() -> task<> { co_await leat::shield(leat_test::until_stopped()); };
+    const result ended = leat::sim::run({}, program);
+    EXPECT_EQ(ended.how, ending::deadlock);
+    EXPECT_EQ(ended.waiting, "  main (line 1) waits for shield");
+}
+
 TEST(sim, a_program_that_waits_too_long_meets_the_bound_on_time) {
     const auto program = []() -> task<> {
         for (;;) co_await leat::sleep_for(1h);
@@ -273,6 +280,8 @@ TEST(sim, an_error_and_a_cancellation_come_out_as_such) {
         co_return;
     };
     EXPECT_THAT(leat::sim::run({}, throws_an_int).report(), testing::HasSubstr("no std::exception"));
+    const auto has_no_task = []() -> task<> { throw std::runtime_error("no task"); };
+    EXPECT_THAT(leat::sim::run({}, has_no_task).report(), testing::HasSubstr("failed: no task"));
     const auto gives_up = []() -> task<> {
         throw leat::cancelled{};
         co_return;

@@ -62,7 +62,7 @@ struct options {
 
 enum class ending : unsigned char {
     finished,        // the program's task gave its value
-    failed,          // it threw, and `error` is what
+    failed,          // it threw, or the function that was to give it did, and `error` is what
     cancelled,       // it ended cancelled, though nobody outside had asked it to stop
     deadlock,        // it had not ended, but nothing was ready and no timer set
     too_many_steps,  // max_steps: it spins, or never ends
@@ -76,7 +76,8 @@ struct result {
     std::uint64_t steps = 0;
     duration time{0};         // virtual, since the start
     std::uint64_t trace = 0;  // a hash of who ran in which order at what times
-    std::string waiting;  // of a deadlock or a bound: each task that has not ended and what it waits for, a line each
+    // Of a deadlock or a bound: each task that a stop request would reach, and what it waits for, a line each.
+    std::string waiting;
 
     [[nodiscard]] bool ok() const noexcept { return how == ending::finished; }
     // All of that for people, with how to replay it.
@@ -94,8 +95,8 @@ private:
     std::shared_ptr<const result> of_;
 };
 
-// With `percent` percent of the seeds' weight true, inside a simulation: where a program under test lets faults happen.
-// False outside of one.
+// True `percent` times in a hundred, drawn, inside a simulation: where a program under test lets faults happen. False
+// outside of one.
 [[nodiscard]] bool chance(unsigned percent) noexcept;
 // A number from 0 to below - 1, drawn; 0 outside a simulation.
 [[nodiscard]] std::uint32_t draw(std::uint32_t below) noexcept;
@@ -117,12 +118,14 @@ public:
     // A bug: no seed decides what the world outside does.
     [[noreturn]] void use(poller&) noexcept override;
 
-    // Runs `body` to its end, or until it has failed: then stops it, and lets it end as long as it does. False when it does
-    // not: its frames and this simulation must then outlive whatever they refer to (never run again, they stay as they are).
-    // Once; for one body, the result is for take(). runtime::run() is there too: it throws `failure`.
+    // Runs `body` to its end, or until the run has failed: then stops it and waits for it to end. False when it does not:
+    // its frames stay as they are, and refer to this simulation, which must then never be destroyed. What came of it is for
+    // take(). Once; runtime::run() may be called again and again, and throws `failure`.
     template <class T>
     bool drive(task<T> body);
     [[nodiscard]] result take() noexcept { return std::move(result_); }
+    // What take() gives when there is no body: its maker threw.
+    void fail(std::exception_ptr error) noexcept;
 
     [[nodiscard]] std::uint32_t draw(std::uint32_t below) noexcept;
 
@@ -205,6 +208,7 @@ public:
     void drive(task<T> body) {
         if (!where_->drive(std::move(body))) abandon();
     }
+    void fail(std::exception_ptr error) noexcept { where_->fail(std::move(error)); }
     [[nodiscard]] result take() noexcept { return where_->take(); }
 
 private:
@@ -220,13 +224,18 @@ private:
 // what is wrong with the run, are in the result. Not from inside a task (a bug).
 // A run that has failed is stopped, as by a stop request from above, and ends in good order. What does not end then (a
 // spinning task that ignores the request; a lock waited for under a shield) is abandoned: it never runs again, and what it
-// holds is never freed. Throws what program(arguments…) itself throws instead of returning a task.
+// holds is never freed.
 template <class Program, class... Argument>
     requires std::invocable<Program, Argument...>
 [[nodiscard]] result run(const options& how, Program&& program, Argument&&... arguments) {
     detail::trial here(how);
-    // Called within this expression, so that what an argument is converted to, for a reference parameter, lives long enough.
-    here.drive(std::forward<Program>(program)(std::forward<Argument>(arguments)...));
+    try {
+        // Called within this expression, so that what an argument is converted to, for a reference parameter, lives long
+        // enough.
+        here.drive(std::forward<Program>(program)(std::forward<Argument>(arguments)...));
+    } catch (...) {
+        here.fail(std::current_exception());
+    }
     return here.take();
 }
 
