@@ -1,7 +1,6 @@
 #include "engine.hpp"
 
 #include <algorithm>
-#include <random>
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -58,9 +57,8 @@ bool is_timeout(const outcome_base& end) {
     }
 }
 
-duration delay_before(const retry_policy& policy, unsigned attempt) {
-    thread_local std::minstd_rand random(std::random_device{}());  // no suspension between its uses
-    const double factor = 1 + policy.jitter * std::uniform_real_distribution<double>(-1, 1)(random);
+duration delay_before(const retry_policy& policy, unsigned attempt, std::uint64_t random) {
+    const double factor = 1 + policy.jitter * (static_cast<double>(random >> 11U) * 0x1p-52 - 1);  // 53 bits: [-1, 1)
     const double wanted =
         static_cast<double>(policy.first_delay.count()) * static_cast<double>(1ULL << std::min(attempt, 40U));
     const double capped = std::min(wanted, static_cast<double>(policy.longest_delay.count()));
@@ -488,7 +486,7 @@ task<> flow_engine::run_stage(worker& self, std::size_t at, item in) {
             }
             what.account.retried.add();
             const time_point before = where_.now();
-            co_await sleep_for(delay_before(policy.retry, attempt));
+            co_await sleep_for(delay_before(policy.retry, attempt, where_.random()));
             idle_ns += elapsed_ns(before);
         }
     }

@@ -94,10 +94,10 @@ simulation::simulation(options how)
 
 simulation::~simulation() { drop_attachments(); }
 
-std::uint64_t simulation::bits() noexcept { return mixed(generator_ += golden_gamma); }
+std::uint64_t simulation::random() noexcept { return mixed(generator_ += golden_gamma); }
 
 std::uint32_t simulation::draw(std::uint32_t below) noexcept {
-    return static_cast<std::uint32_t>(((bits() >> 32U) * below) >> 32U);
+    return static_cast<std::uint32_t>(((random() >> 32U) * below) >> 32U);
 }
 
 void simulation::require_home() const noexcept {
@@ -142,7 +142,7 @@ void simulation::ready(work_item& item) {
 }
 
 void simulation::draw_priority(const work_item& item) {
-    priorities_[item.label - 1] = bits() | (std::uint64_t{1} << 63U);  // above all that have fallen behind
+    priorities_[item.label - 1] = random() | (std::uint64_t{1} << 63U);  // above all that have fallen behind
 }
 
 void simulation::start(timer& timer) noexcept {
@@ -172,7 +172,7 @@ bool simulation::pass_time(duration at_most) {
     if (sleeping_.empty() || sleeping_.begin()->first.first > latest_) return false;
     now_ = std::max(now_, sleeping_.begin()->first.first);
     if (at_most > duration::zero())
-        now_ += duration(static_cast<duration::rep>(bits() % (static_cast<std::uint64_t>(at_most.count()) + 1)));
+        now_ += duration(static_cast<duration::rep>(random() % (static_cast<std::uint64_t>(at_most.count()) + 1)));
     steps_at_instant_ = 0;
     collect_due();
     return true;

@@ -115,6 +115,7 @@ public:
     void cancel(timer& timer) noexcept override;
     // A call that blocks is a step of its own, drawn as any other, and takes no virtual time.
     [[nodiscard]] bool blocks_in_place() const noexcept override { return true; }
+    [[nodiscard]] std::uint64_t random() noexcept override;
     // A bug: no seed decides what the world outside does.
     [[noreturn]] void use(poller&) noexcept override;
 
@@ -147,7 +148,6 @@ private:
     void note_end(ending how);
     void require_home() const noexcept;
     std::string lines_waiting();
-    std::uint64_t bits() noexcept;
 
     options options_;
     result result_;

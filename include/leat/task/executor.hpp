@@ -67,6 +67,9 @@ public:
     // The executor's clock: virtual in the simulator.
     virtual time_point now() const noexcept { return env::now(); }
 
+    // Bits for what should differ from run to run, such as the spread of retries: in the simulator from its seed.
+    virtual std::uint64_t random() noexcept { return env::entropy(); }
+
     // Sets a timer to fire at `timer.due`, never inside this call. Any thread.
     virtual void start(timer& timer) noexcept = 0;
     // Afterwards the timer does not fire and is not firing. Any thread, but not from inside `fire`. Harmless when the
