@@ -66,6 +66,11 @@ void keep_for_ever(std::unique_ptr<simulation> abandoned) {
     all.push_back(std::move(abandoned));
 }
 
+// Under which its simulation knows a timer that is set.
+std::uint32_t number_of(const timer& which) noexcept {
+    return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(which.home));
+}
+
 simulation* active() noexcept { return static_cast<simulation*>(env::this_thread(env::slot::simulation)); }
 
 }  // namespace
@@ -115,9 +120,10 @@ void simulation::post(work_item& item) noexcept {
     if (abandoned_) return;
     require_home();
     context* const line = context::of(item);
-    // A line that posts itself and does not yield has only run out of stack, which depends on the compiler: it goes on
-    // within this step.
-    if (line != nullptr && line == context::current()) return continued_.push_back(line);
+    // A line that posts itself, and neither yields nor comes from another executor, has only run out of stack, which depends
+    // on the compiler: it goes on within this step.
+    if (line != nullptr && line == context::current() && line->waits_for() == nullptr)
+        return continued_.push_back(line);
     ready(item);
 }
 
@@ -147,17 +153,18 @@ void simulation::draw_priority(const work_item& item) {
 
 void simulation::start(timer& timer) noexcept {
     require_home();
-    timer.position = ++timers_;
+    timer.home = reinterpret_cast<void*>(std::uintptr_t{++timers_});
+    timer.link = &timer.next;  // it is set; it is in no list
     if (timer.due <= now_) due_.push_back(&timer);
-    else sleeping_.emplace(std::pair(timer.due, timer.position), &timer);
+    else sleeping_.emplace(std::pair(timer.due, number_of(timer)), &timer);
 }
 
 void simulation::cancel(timer& timer) noexcept {
     require_home();
-    if (timer.position == 0) return;
-    if (sleeping_.erase(std::pair(timer.due, timer.position)) == 0)
+    if (timer.link == nullptr) return;
+    if (sleeping_.erase(std::pair(timer.due, number_of(timer))) == 0)
         due_.erase(std::find(due_.begin(), due_.end(), &timer));
-    timer.position = 0;
+    timer.link = nullptr;
 }
 
 void simulation::collect_due() {
@@ -188,8 +195,8 @@ void simulation::note_step(const char* what, std::uint32_t line, std::uint32_t n
 void simulation::fire(std::size_t place) {
     timer& which = *std::exchange(due_[place], due_.back());
     due_.pop_back();
-    note_step("(timer)", 0, ~which.position);
-    which.position = 0;
+    note_step("(timer)", 0, ~number_of(which));
+    which.link = nullptr;
     which.fire(which);
 }
 
@@ -246,9 +253,9 @@ bool simulation::take_step() {
 
 bool simulation::run_to_end(done_flag& done) {
     void*& worker = env::this_thread(env::slot::worker);
-    if (worker != nullptr) bug("a simulation was run inside a task");
     require_home();
-    worker = this;
+    worker = &seat_;
+    const leat::detail::frame_cache::here frames_here(frames_);
     void* const outer = std::exchange(env::this_thread(env::slot::simulation), this);
     running_ = true;
     std::uint64_t most_steps = steps_ + options_.max_steps;

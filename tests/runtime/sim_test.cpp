@@ -476,7 +476,7 @@ TEST(sim_death, a_run_inside_a_task_is_a_bug) {
         (void)leat::sim::run({}, inner);
         co_return;
     };
-    EXPECT_DEATH((void)leat::sim::run({}, program), "simulation was run inside a task");
+    EXPECT_DEATH((void)leat::sim::run({}, program), "run was called inside a task");
 }
 
 TEST(sim_death, a_post_from_another_thread_is_a_bug) {

@@ -25,6 +25,7 @@
 #include <vector>
 
 #include <leat/runtime/runtime.hpp>
+#include <leat/task/frame_cache.hpp>
 
 namespace leat::sim {
 
@@ -149,6 +150,8 @@ private:
     void require_home() const noexcept;
     std::string lines_waiting();
 
+    seat seat_{this};
+    leat::detail::frame_cache frames_;
     options options_;
     result result_;
     std::uint64_t generator_;
@@ -170,15 +173,14 @@ private:
     std::vector<std::uint64_t> priorities_;  // by line
     std::vector<std::uint64_t> changes_;     // steps, the latest first
 
-    seat seat_{this};
-    leat::detail::frame_cache frames_;
-    std::uint32_t timers_ = 0;                                         // numbers given: timer::position
+    std::uint32_t timers_ = 0;                                         // numbers given, kept in timer::home
     std::map<std::pair<time_point, std::uint32_t>, timer*> sleeping_;  // not due yet
     std::vector<timer*> due_;
 };
 
 template <class T>
 bool simulation::drive(task<T> body) {
+    check_can_run();
     auto line = std::make_unique<root<T>>(*this, "main", std::move(body));
     line->post();
     if (!run_to_end(line->done)) {
