@@ -12,7 +12,10 @@
 
 #include <leat/channel/channel.hpp>
 #include <leat/runtime/blocking.hpp>
+#include <leat/runtime/strand.hpp>
 #include <leat/sync/mutex.hpp>
+#include <leat/task/resume_on.hpp>
+#include <leat/task/run_in_fiber.hpp>
 #include <leat/task/scope.hpp>
 #include <leat/task/timeout.hpp>
 #include <leat/task/when_any.hpp>
@@ -345,6 +348,37 @@ TEST(sim, the_same_seed_gives_the_same_trace) {
         }
         EXPECT_EQ(traces.size(), 20U);
     }
+}
+
+TEST(sim, fibers_and_strands_run_under_seeds_too) {
+    const auto program = []() -> task<> {
+        leat::context& line = co_await leat::this_task::line();
+        leat::strand alone(line.where());
+        int count = 0;
+        leat::scope work;
+        for (int i = 0; i < 4; ++i)
+            work.spawn(
+                [](leat::strand& on, int& sum) -> task<> {
+                    const auto adds = [](int& all) -> task<> {
+                        for (int turn = 0; turn < 3; ++turn) {
+                            ++all;
+                            co_await leat::this_task::yield();
+                        }
+                    };
+                    co_await leat::on(on, adds(sum));
+                },
+                std::ref(alone), std::ref(count));
+        const int woken = co_await leat::run_in_fiber([] {
+            int naps = 0;
+            for (; naps < 5; ++naps) leat::await(leat::sleep_for(1h));
+            return naps;
+        });
+        co_await work.join();
+        if (count != 12 || woken != 5) throw std::runtime_error("not all have run");
+    };
+    const leat::sim::explored all = leat::sim::explore({.seeds = 200}, program);
+    EXPECT_GT(all.schedules, 100U);
+    EXPECT_EQ(leat::sim::run({.seed = 9}, program).trace, leat::sim::run({.seed = 9}, program).trace);
 }
 
 // Told in literals, so that all compilers and builds agree. Of the simplest steps, so that they change with the simulation
