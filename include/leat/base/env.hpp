@@ -136,9 +136,10 @@ enum class quick_slot : unsigned char { fork, frames, count };
 [[nodiscard]] void*& this_thread(quick_slot which) noexcept;
 #    else
 namespace detail {
-extern constinit thread_local void* quick_slots[static_cast<unsigned>(quick_slot::count)] [[gnu::tls_model(
-    "initial-exec")]];
-}
+// The attribute stands where it belongs to the variable: behind the bounds it would belong to the type.
+extern constinit thread_local void* quick_slots [[gnu::tls_model("initial-exec")]]
+[static_cast<unsigned>(quick_slot::count)];
+}  // namespace detail
 [[nodiscard]] inline void*& this_thread(quick_slot which) noexcept {
     return detail::quick_slots[static_cast<unsigned>(which)];
 }
