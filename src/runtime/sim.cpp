@@ -153,6 +153,7 @@ void simulation::draw_priority(const work_item& item) {
 
 void simulation::start(timer& timer) noexcept {
     require_home();
+    // A number in the place of an address. NOLINTNEXTLINE(performance-no-int-to-ptr)
     timer.home = reinterpret_cast<void*>(std::uintptr_t{++timers_});
     timer.link = &timer.next;  // it is set; it is in no list
     if (timer.due <= now_) due_.push_back(&timer);

@@ -29,6 +29,8 @@ public:
     void post(work_item& item) noexcept override;
 
     time_point now() const noexcept override { return below_.now(); }
+    std::uint64_t random() noexcept override { return below_.random(); }
+    bool blocks_in_place() const noexcept override { return below_.blocks_in_place(); }
     void start(timer& timer) noexcept override { below_.start(timer); }
     void cancel(timer& timer) noexcept override { below_.cancel(timer); }
     executor& host() noexcept override { return below_.host(); }
