@@ -60,6 +60,7 @@ struct door {
         bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
             line = &self.promise().leat_context();
             if (how == publish::under_lock) {
+                at.entering.write() = 1;
                 env::lock_guard held(at.lock);
                 refused = !line->begin_wait(self, "door", can);
                 if (!refused) at.ticket = line->current_ticket(), at.line = line;
@@ -76,7 +77,7 @@ struct door {
         }
         wake await_resume() noexcept {
             const wake reason = line->woken_by();
-            if (how == publish::in_two_steps) at.entering.write() = 0;  // its own: no lock is needed
+            if (!refused || how == publish::under_lock) at.entering.write() = 0;  // its own: no lock is needed
             if (reason != wake::cancelled) explore::check(at.handed.read() != 0, "what was handed over is there");
             env::lock_guard held(at.lock);
             at.line = nullptr;
@@ -233,6 +234,26 @@ TEST_P(context_wait, a_line_that_is_woken_early_resumes_elsewhere_only_after_it_
         line.start();
         explore::join_all();
         explore::check(all->seen == wake::ready && all->here.resumed == 1, "it has gone on once");
+    }));
+}
+
+TEST_P(context_wait, a_line_that_is_stopped_resumes_elsewhere_and_finds_what_it_wrote_before) {
+    static constexpr auto body = [](scene& all, door::publish how) -> leat::task<> {
+        auto wait = all.here.wait(how);
+        all.seen = co_await wait;
+        all.worker.end();
+    };
+    expect_right(explore::run(all_schedules, [publish = GetParam()] {
+        auto all = std::make_shared<scene>();
+        explore::line line(all->worker, "line", body(*all, publish));
+        line.attach(all->stop);
+        explore::thread("worker", [all] {
+            while (all->worker.run_one()) continue;
+        });
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        line.start();
+        explore::join_all();
+        explore::check(all->seen == wake::cancelled && all->here.resumed == 1, "it has gone on once");
     }));
 }
 

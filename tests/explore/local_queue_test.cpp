@@ -88,6 +88,34 @@ TEST(local_queue, two_thieves_do_not_get_the_same_item) {
     }));
 }
 
+TEST(local_queue, a_queue_that_is_full_says_so_until_something_was_taken) {
+    expect_right(explore::run({.preemption_bound = 1}, [] {
+        static constexpr std::size_t room = 256;
+        struct full {
+            leat::local_queue owner, thief;
+            std::array<item, room + 1> items;
+        };
+        auto all = std::make_shared<full>();
+        for (std::size_t i = 0; i < room; ++i) explore::check(all->owner.push(loaded(all->items[i])), "room");
+        explore::thread("owner", [all] {
+            leat::work_item* const oldest = all->owner.pop();  // a step apart: the thief may have made room before it
+            run(*oldest);
+            explore::check(all->owner.push(*oldest), "room for what was taken");
+            const bool fits = all->owner.push(loaded(all->items[room]));
+            if (!fits) run(all->items[room]);
+        });
+        explore::thread("thief", [all] {
+            if (leat::work_item* const stolen = all->thief.steal_from(all->owner)) run(*stolen);
+        });
+        explore::join_all();
+        run_all(all->owner);
+        run_all(all->thief);
+        int again = 0;
+        for (const item& each : all->items) again += each.runs.read() - 1;
+        explore::check(again == 1, "each item runs once, but for the one that was pushed again");
+    }));
+}
+
 TEST(inbox, what_two_threads_push_comes_out_once_and_in_the_order_of_each) {
     expect_right(explore::run(explore::all_schedules, [] {
         struct state {

@@ -126,4 +126,35 @@ TEST(parker, an_unpark_interrupts_the_poller_that_the_sleeper_waits_in) {
     }));
 }
 
+// Parks three times beside one unpark: only the first two can be ended by it.
+template <class Park>
+explore::report park_three_times(Park park) {
+    return explore::run({.timeouts = 1}, [park] {
+        struct polling : state {
+            fake_poller events;
+        };
+        auto all = std::make_shared<polling>();
+        const auto a_second = [park](polling& it) {
+            const leat::time_point deadline = env::now() + std::chrono::seconds(1);
+            park(it, deadline);
+            return env::now() >= deadline;
+        };
+        explore::thread("sleeper", [all, a_second] {
+            const bool expired = a_second(*all);
+            while (!all->ready.load(env::acquire)) env::pause();
+            explore::check(a_second(*all) || expired, "the unpark has ended the first park");
+            explore::check(a_second(*all), "nothing is left that could end the third but its deadline");
+        });
+        explore::thread("waker", [all] {
+            all->here.unpark();
+            all->ready.store(true, env::release);
+        });
+    });
+}
+
+TEST(parker, a_park_leaves_nothing_behind_that_would_end_a_later_one) {
+    expect_right(park_three_times([](auto& it, leat::time_point deadline) { it.here.park(deadline); }));
+    expect_right(park_three_times([](auto& it, leat::time_point deadline) { it.here.park_in(it.events, deadline); }));
+}
+
 }  // namespace

@@ -88,13 +88,25 @@ leat::task<int> nap_and_spawn(leat::scope& work, env::atomic<int>& naps) {
     co_return 1;
 }
 
-TEST(runtime, a_pool_wakes_for_each_of_its_timers) {
-    explore_both_ways([] {
+template <class Runtime, class... Argument>
+void explore_naps(Argument... argument) {
+    explore_both_ways([=] {
         env::atomic<int> naps{0};
-        leat::thread_pool pool(2);
-        explore::check(pool.run(leat::with_scope(nap_and_spawn, std::ref(naps))) == 1, "the body has ended");
+        Runtime runtime(argument...);
+        explore::check(runtime.run(leat::with_scope(nap_and_spawn, std::ref(naps))) == 1, "the body has ended");
         explore::check(naps.load(env::relaxed) == 2, "both naps are over");
     });
+}
+
+TEST(runtime, a_pool_wakes_for_each_of_its_timers) { explore_naps<leat::thread_pool>(2U); }
+TEST(runtime, a_loop_wakes_for_each_of_its_timers) {
+    const explore::report report = explore::run({.max_steps = 50'000}, [] {
+        env::atomic<int> naps{0};
+        leat::event_loop loop;
+        explore::check(loop.run(leat::with_scope(nap_and_spawn, std::ref(naps))) == 1, "the body has ended");
+        explore::check(naps.load(env::relaxed) == 2, "both naps are over");
+    });
+    EXPECT_TRUE(report.ok() && report.complete) << report.text();
 }
 
 // A task that holds its worker until the other tasks have come, which it cannot run itself.
@@ -126,6 +138,31 @@ TEST(runtime, workers_that_find_work_wake_the_next_until_all_have_some) {
             explore::check(present.load() == 3, "all three were there at once");
         },
         0);
+}
+
+leat::task<> nap_and_meet(leat::scope& work, env::atomic<int>& present, int all) {
+    co_await leat::sleep_for(std::chrono::milliseconds(1));
+    co_await meet_in(work, present, all);
+}
+
+TEST(runtime, a_worker_that_woke_for_a_timer_has_what_it_posts_taken_by_the_other) {
+    explore_both_ways([] {
+        env::atomic<int> present{0};
+        leat::thread_pool pool(2);
+        pool.run(leat::with_scope(nap_and_meet, std::ref(present), 2));
+        explore::check(present.load() == 2, "both were there at once");
+    });
+}
+
+TEST(runtime, tasks_that_two_threads_bring_from_outside_meet) {
+    explore_both_ways([] {
+        env::atomic<int> present{0};
+        leat::thread_pool pool(2);
+        explore::thread("outside", [&present, &pool] { pool.run(meet(present, 2)); });
+        pool.run(meet(present, 2));
+        explore::join_all();
+        explore::check(present.load() == 2, "both were there at once");
+    });
 }
 
 leat::task<> sleep_for_ever() { co_await leat::sleep_for(std::chrono::hours(1'000)); }

@@ -90,11 +90,12 @@ TEST(semaphore, one_that_asks_for_few_waits_behind_one_that_asks_for_many) {
         auto all = std::make_shared<scene>(1);
         explore::line many(all->worker, "many", take(*all, 2));
         explore::line few(all->worker, "few", take(*all, 1));
+        many.start();
+        explore::check(!all->here.try_acquire(), "there is a permit, but somebody waits for it");
         explore::thread("releaser", [all] { all->here.release(); });
         explore::thread("trier", [all] {
             if (auto one = all->here.try_acquire()) one->release();
         });
-        many.start();
         few.start();
         many.finish();  // one release is enough for it, if nobody has overtaken
         all->here.release();

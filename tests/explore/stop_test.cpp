@@ -18,8 +18,10 @@ struct listener : leat::stop_callback {
     listener() : stop_callback([](stop_callback& self) noexcept { static_cast<listener&>(self).hear(); }) {}
     void hear() {
         explore::check(alive.read(), "called only while it is attached");
+        word.store(1);  // takes its time
         ++calls.write();
     }
+    env::atomic<int> word{0};
     env::shared<int> calls{0};
     env::shared<bool> alive{true};
 };
@@ -50,6 +52,7 @@ TEST(stop, after_detach_a_listener_is_neither_called_nor_being_called) {
         hears->attach(all->source);
         explore::thread("asker", [all] { all->source.request_stop(); });
         explore::thread("listener", [hears] {
+            (void)hears->word.load();  // a step: the call may be under way
             hears->detach();
             explore::check(hears->calls.read() <= 1, "heard at most once");
             hears->alive.write() = false;
