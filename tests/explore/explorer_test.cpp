@@ -1,6 +1,7 @@
 // The explorer itself: it runs every schedule once, sees each kind of failure, and says how to see it again.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <explore/explorer.hpp>
 #include <leat/base/bug.hpp>
@@ -462,6 +463,216 @@ TEST(explorer, reads_do_not_race_with_each_other) {
             });
     });
     EXPECT_TRUE(report.ok() && report.complete) << report.text();
+}
+
+// --- Stale loads ---
+
+// What two threads return that run once each, over all schedules.
+template <class Result, class State, class One, class Two>
+std::set<Result> outcomes_of(const explore::options& how, One one, Two two) {
+    std::set<Result> seen;
+    const explore::report report = explore::run(how, [&seen, one, two] {
+        auto all = std::make_shared<State>();
+        explore::thread([all, one] { one(*all); });
+        explore::thread([all, two] { two(*all); });
+        explore::join_all();
+        seen.insert({all->r1, all->r2});
+    });
+    EXPECT_TRUE(report.ok() && report.complete) << report.text();
+    return seen;
+}
+
+struct two_words {
+    env::atomic<int> x{0}, y{0};
+    int r1 = -1, r2 = -1;
+};
+using pairs = std::set<std::pair<int, int>>;
+
+pairs store_buffering(const explore::options& how, std::memory_order store, std::memory_order load) {
+    return outcomes_of<std::pair<int, int>, two_words>(
+        how, [=](two_words& it) { it.x.store(1, store), it.r1 = it.y.load(load); },
+        [=](two_words& it) { it.y.store(1, store), it.r2 = it.x.load(load); });
+}
+
+TEST(explorer_stale, both_threads_may_miss_the_others_store_unless_all_is_seq_cst) {
+    const pairs sequential = {{0, 1}, {1, 0}, {1, 1}};
+    pairs all = sequential;
+    all.insert({0, 0});
+    EXPECT_EQ(store_buffering({.stale = 2}, env::seq_cst, env::seq_cst), sequential);
+    EXPECT_EQ(store_buffering({.stale = 2}, env::release, env::acquire), all);
+    EXPECT_EQ(store_buffering({.stale = 2}, env::relaxed, env::relaxed), all);
+    EXPECT_EQ(store_buffering({.stale = 2}, env::seq_cst, env::acquire), all) << "half of it is not enough";
+    EXPECT_EQ(store_buffering({.stale = 2}, env::release, env::seq_cst), all);
+    EXPECT_EQ(store_buffering({}, env::relaxed, env::relaxed), sequential) << "only when asked for";
+    EXPECT_EQ(store_buffering({.stale = 2, .reduce = true}, env::seq_cst, env::acquire), all);
+    EXPECT_EQ(store_buffering({.stale = 2, .reduce = true}, env::seq_cst, env::seq_cst), sequential);
+}
+
+TEST(explorer_stale, updates_see_the_newest_value_whatever_their_order) {
+    const auto add = [](two_words& it, int& mine) { mine = it.x.fetch_add(1, env::relaxed); };
+    const auto seen = outcomes_of<std::pair<int, int>, two_words>(
+        {.stale = 2}, [=](two_words& it) { add(it, it.r1); }, [=](two_words& it) { add(it, it.r2); });
+    EXPECT_EQ(seen, (pairs{{0, 1}, {1, 0}}));
+}
+
+pairs message_passing(std::memory_order store, std::memory_order load) {
+    return outcomes_of<std::pair<int, int>, two_words>(
+        {.stale = 2}, [=](two_words& it) { it.x.store(1, env::relaxed), it.y.store(1, store); },
+        [=](two_words& it) { it.r1 = it.y.load(load), it.r2 = it.x.load(env::relaxed); });
+}
+
+TEST(explorer_stale, who_sees_the_flag_may_miss_the_message_unless_release_meets_acquire) {
+    const pairs right = {{0, 0}, {0, 1}, {1, 1}};
+    pairs all = right;
+    all.insert({1, 0});
+    EXPECT_EQ(message_passing(env::release, env::acquire), right);
+    EXPECT_EQ(message_passing(env::relaxed, env::acquire), all);
+    EXPECT_EQ(message_passing(env::release, env::relaxed), all);
+}
+
+TEST(explorer_stale, a_message_passes_through_updates_of_the_flag_but_not_through_a_store) {
+    const auto through = [](bool update) {
+        return explore::run({.stale = 1}, [update] {
+            auto all = std::make_shared<two_words>();
+            explore::thread([all] {
+                all->x.store(1, env::relaxed);
+                all->y.store(1, env::release);
+            });
+            explore::thread([all, update] {
+                if (update) all->y.fetch_add(1, env::relaxed);
+                else if (all->y.load(env::relaxed) == 1) all->y.store(2, env::relaxed);
+            });
+            explore::thread([all] {
+                if (all->y.load(env::acquire) == 2) explore::check(all->x.load(env::relaxed) == 1, "it is there");
+            });
+        });
+    };
+    EXPECT_TRUE(through(true).ok() && through(true).complete) << through(true).text();
+    EXPECT_NE(through(false).failure.find("it is there"), std::string::npos) << through(false).text();
+    EXPECT_NE(through(false).trace.find("stale: it holds 1"), std::string::npos) << through(false).text();
+}
+
+TEST(explorer_stale, no_thread_sees_a_value_and_then_an_older_one) {
+    for (const auto order : {env::relaxed, env::seq_cst}) {
+        const auto seen = outcomes_of<std::pair<int, int>, two_words>(
+            {.stale = 4}, [=](two_words& it) { it.x.store(1, order), it.x.store(2, order); },
+            [=](two_words& it) { it.r1 = it.x.load(env::relaxed), it.r2 = it.x.load(env::relaxed); });
+        EXPECT_EQ(seen, (pairs{{0, 0}, {0, 1}, {0, 2}, {1, 1}, {1, 2}, {2, 2}}));
+    }
+}
+
+TEST(explorer_stale, what_one_thread_has_seen_bounds_what_the_next_sees_when_it_is_told) {
+    const explore::report report = explore::run({.stale = 2}, [] {
+        auto all = std::make_shared<two_words>();
+        explore::thread([all] { all->x.store(1, env::relaxed); });
+        explore::thread([all] {
+            if (all->x.load(env::relaxed) == 1) all->y.store(1, env::release);
+        });
+        explore::thread([all] {
+            if (all->y.load(env::acquire) == 1) explore::check(all->x.load(env::relaxed) == 1, "not older");
+        });
+    });
+    EXPECT_TRUE(report.ok() && report.complete) << report.text();
+}
+
+TEST(explorer_stale, a_thread_sees_its_own_stores_and_those_before_its_start_and_under_a_lock) {
+    const explore::report report = explore::run({.stale = 3}, [] {
+        struct state : two_words {
+            env::mutex lock;
+        };
+        auto all = std::make_shared<state>();
+        all->x.store(1, env::relaxed);
+        for (int i = 0; i < 2; ++i)
+            explore::thread([all] {
+                explore::check(all->x.load(env::relaxed) == 1, "from before the start");
+                env::lock_guard held(all->lock);
+                const int before = all->y.load(env::relaxed);
+                all->y.store(before + 1, env::relaxed);
+                explore::check(all->y.load(env::relaxed) == before + 1, "its own");
+            });
+        explore::join_all();
+        explore::check(all->y.load(env::relaxed) == 2, "what the lock enclosed");
+    });
+    EXPECT_TRUE(report.ok() && report.complete) << report.text();
+}
+
+TEST(explorer_stale, no_more_loads_are_stale_than_allowed) {
+    const auto misses = [](int allowed) {
+        int most = 0;
+        const explore::report report = explore::run({.stale = allowed}, [&most] {
+            auto all = std::make_shared<two_words>();
+            explore::thread([all] { all->x.store(1, env::relaxed), all->y.fetch_add(1, env::relaxed); });
+            explore::thread([all, &most] {
+                while (all->y.fetch_add(0, env::relaxed) == 0) env::pause();
+                int missed = 0;
+                for (int i = 0; i < 3; ++i) missed += all->x.load(env::relaxed) == 0 ? 1 : 0;
+                most = std::max(most, missed);
+            });
+        });
+        EXPECT_TRUE(report.ok() && report.complete) << report.text();
+        return most;
+    };
+    EXPECT_EQ(misses(0), 0);
+    EXPECT_EQ(misses(1), 1);
+    EXPECT_EQ(misses(2), 2);
+}
+
+// --- Priorities ---
+
+// A fault that takes one thread in the middle of its many steps, and the other from its first to its last.
+explore::report fall_in_between(const explore::options& how) {
+    return explore::run(how, [] {
+        struct state {
+            env::atomic<int> from{0}, to{0};
+        };
+        auto all = std::make_shared<state>();
+        for (int i = 0; i < 2; ++i)
+            explore::thread([all] {
+                for (int step = 0; step < 40; ++step) all->from.fetch_add(1, env::relaxed);
+                for (int step = 0; step < 40; ++step) all->to.fetch_add(1, env::relaxed);
+            });
+        explore::thread([all] {
+            const int from = all->from.load();
+            for (int step = 0; step < 40; ++step) all->to.fetch_add(1, env::relaxed);
+            explore::check(!(from == 40 && all->to.load() == 40), "all of this came between two steps of the others");
+        });
+    });
+}
+
+TEST(explorer, priorities_find_what_steps_drawn_one_by_one_do_not) {
+    EXPECT_TRUE(fall_in_between({.random_schedules = 2'000}).ok());
+    const explore::report found = fall_in_between({.random_schedules = 2'000, .pct_depth = 3});
+    EXPECT_FALSE(found.ok());
+    const explore::report again = fall_in_between({.replay = found.replay});
+    EXPECT_EQ(again.failure, found.failure);
+    EXPECT_EQ(again.trace, found.trace);
+    const explore::report twin = fall_in_between({.random_schedules = 2'000, .pct_depth = 3});
+    EXPECT_EQ(twin.failed_schedule, found.failed_schedule);
+}
+
+TEST(explorer, with_one_priority_for_each_thread_they_run_one_after_the_other_in_every_order) {
+    std::set<std::string> seen;
+    const explore::report report = explore::run({.random_schedules = 200, .pct_depth = 1}, [&seen] {
+        auto turn = std::make_shared<env::atomic<int>>(0);
+        auto order = std::make_shared<std::string>();
+        for (const char who : {'a', 'b', 'c'})
+            explore::thread([turn, order, who] {
+                for (int i = 0; i < 2; ++i) {
+                    turn->fetch_add(1);
+                    *order += who;
+                }
+            });
+        explore::join_all();
+        seen.insert(*order);
+    });
+    EXPECT_TRUE(report.ok() && !report.complete) << report.text();
+    seen.erase("");
+    for (const char* const each : {"aabbcc", "aaccbb", "bbaacc", "bbccaa", "ccaabb", "ccbbaa"})
+        EXPECT_EQ(seen.count(each), 1U) << each;
+}
+
+TEST(explorer, priorities_need_a_number_of_schedules) {
+    EXPECT_THROW((void)explore::run({.pct_depth = 2}, [] {}), std::invalid_argument);
 }
 
 // --- Life ---

@@ -37,6 +37,7 @@ bool engine::execute(callable& scenario) {
     preemptions_ = 0;
     timeouts_left_ = how_.timeouts;
     spurious_left_ = how_.spurious;
+    stale_left_ = how_.stale;
     asleep_ = 0;
     redundant_ = false;
     steps_ = 0;
@@ -251,7 +252,15 @@ unsigned engine::decide(bool self_first) {
         }
     }
     unsigned chosen = 0;
-    if (count > 1) {
+    if (search_.has_priorities()) {
+        std::array<unsigned, max_alternatives> threads{};
+        std::uint32_t seldom = 0;
+        for (unsigned i = 0; i < count; ++i) {
+            threads[i] = alternatives_[i].who->number;
+            if (alternatives_[i].how != way::go_on) seldom |= 1U << i;
+        }
+        chosen = search_.prefer(current_->number, threads.data(), count, seldom);
+    } else if (count > 1) {
         std::uint32_t signature = count;
         for (unsigned i = 0; i < count; ++i)
             signature = signature * 31 + alternatives_[i].bit() +
@@ -277,13 +286,14 @@ void engine::sleep_set_after(unsigned chosen) {
         }
 }
 
-bool engine::dependent(const alternative& a, const alternative& b) noexcept {
+bool engine::dependent(const alternative& a, const alternative& b) const noexcept {
     if (a.how == way::time_out || b.how == way::time_out) return true;  // moves the clock
     const step& x = a.who->next;
     const step& y = b.who->next;
     if (x.op == operation::pause || y.op == operation::pause) return true;  // waits for anything to change
     if (x.object == nullptr || x.object != y.object) return false;
-    return x.op != operation::load || y.op != operation::load;
+    // Where loads may be stale, what one has seen bounds what the other may see.
+    return how_.stale != 0 || x.op != operation::load || y.op != operation::load;
 }
 
 void engine::fail(std::string what, const place& where) {

@@ -111,6 +111,13 @@ public:
     void pass(cell& gate, const place& where);
     unsigned choose(unsigned count, const place& where);
     bool spend_spurious(const place& where);
+    // --- The values of an atomic, where loads may be stale ---
+    void remember_first(cell& atomic, std::uint64_t value);
+    void remember(cell& atomic, std::uint64_t value);
+    // The current thread sees the newest value.
+    void see_newest(cell& atomic, std::memory_order order) noexcept;
+    // Which value a load sees; null: the newest.
+    const stored* see(cell& atomic, std::memory_order order, const place& where);
     [[nodiscard]] time_point now() const noexcept { return now_; }
     std::uint64_t entropy() noexcept;
 
@@ -160,7 +167,7 @@ private:
     bool add_when_idle();
     unsigned decide(bool self_first);
     void sleep_set_after(unsigned chosen);
-    static bool dependent(const alternative& a, const alternative& b) noexcept;
+    [[nodiscard]] bool dependent(const alternative& a, const alternative& b) const noexcept;
     [[nodiscard]] bool can_go_on(const thread_state& thread) const noexcept;
     void switch_to(thread_state& next) noexcept;
     void abandon();
@@ -185,6 +192,7 @@ private:
     int preemptions_ = 0;
     int timeouts_left_ = 0;
     int spurious_left_ = 0;
+    int stale_left_ = 0;
     std::uint32_t asleep_ = 0;  // the sleep set: alternatives that were explored in the place of an earlier step
     bool redundant_ = false;
 

@@ -2,8 +2,10 @@
 // contracts are those of the real side. Inside a scenario (explorer.hpp) every step of a thread on an atomic, a lock or a
 // futex is a point at which the explorer may let another thread go on; outside of one, operations act plainly.
 //
-// Here a value that was stored is seen by all at once (sequential consistency); what an order weaker than seq_cst does not
-// promise shows as a data race on the env::shared that it should have published.
+// What an order weaker than seq_cst does not promise shows as a data race on the env::shared that it should have published,
+// and, with options.stale, as a load that sees an older value; without, a value that was stored is seen by all at once.
+// Updates (read-modify-writes, also a compare-exchange that fails) see the newest value. So do all operations on types of
+// more than eight bytes.
 #pragma once
 
 #include <atomic>
@@ -63,9 +65,10 @@ public:
 
     T load(std::memory_order order = seq_cst, place where = place::current()) const noexcept {
         if (!explore::detail::running) return value_;
-        explore::detail::before(op::load, this, order, where);
-        const T value = value_;
-        explore::detail::after_load(explore::detail::bits(value));
+        before(op::load, order, where);
+        T value = value_;
+        const std::uint64_t seen = explore::detail::load_value(explore::detail::bits(value));
+        if constexpr (is_always_lock_free) std::memcpy(static_cast<void*>(&value), &seen, sizeof(T));
         return value;
     }
     void store(T desired, std::memory_order order = seq_cst, place where = place::current()) noexcept {
@@ -73,7 +76,7 @@ public:
             value_ = desired;
             return;
         }
-        explore::detail::before(op::store, this, order, where);
+        before(op::store, order, where);
         const bool changed = !same(value_, desired);
         value_ = desired;
         explore::detail::after_store(explore::detail::bits(desired), changed);
@@ -134,12 +137,16 @@ private:
     constexpr void announce(const place& where) noexcept {
         if (!std::is_constant_evaluated()) explore::detail::born(this, detail::object_kind::atomic, where);
     }
+    void before(op what, std::memory_order order, const place& where) const noexcept {
+        const std::uint64_t value = explore::detail::bits(value_);
+        explore::detail::before(what, this, is_always_lock_free ? &value : nullptr, order, where);
+    }
     // As the machine compares: all bytes.
     static bool same(const T& a, const T& b) noexcept { return std::memcmp(&a, &b, sizeof(T)) == 0; }
 
     template <class Change>
     T update(op what, std::memory_order order, const place& where, Change change) noexcept {
-        if (explore::detail::running) explore::detail::before(what, this, order, where);
+        if (explore::detail::running) this->before(what, order, where);
         const T before = value_;
         value_ = change(before);
         if (explore::detail::running)
@@ -150,7 +157,7 @@ private:
     bool compare_exchange(T& expected, T desired, std::memory_order success, std::memory_order failure, bool weak,
                           const place& where) noexcept {
         const bool watched = explore::detail::running;
-        if (watched) explore::detail::before(op::compare_exchange, this, success, where);
+        if (watched) this->before(op::compare_exchange, success, where);
         const T before = value_;
         if (!same(before, expected) || (weak && watched && explore::detail::fails_spuriously())) {
             expected = before;

@@ -64,6 +64,8 @@ report run_callable(const options& how, callable& scenario) {
     if (running) throw std::logic_error("explore::run inside a scenario");
     if (how.reduce && how.preemption_bound >= 0)
         throw std::invalid_argument("explore::options: reduce needs preemption_bound == unlimited");
+    if (how.pct_depth != 0 && how.random_schedules == 0 && how.replay.empty())
+        throw std::invalid_argument("explore::options: pct_depth needs random_schedules");
     const surroundings for_now;
     const crash_reporter watch([] {
         return fmt::format("leat::explore: in the schedule {{.replay = \"{}\"}}\n{}", engine::active().replay_string(),

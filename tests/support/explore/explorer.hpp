@@ -20,6 +20,9 @@
 // does not), and must not keep state from one run to the next. It runs once more than `schedules` says, first, so that
 // what is made once in a program (function-local statics) is there.
 //
+// Orders weaker than seq_cst: without `stale` they show as races on the env::shared that they should have published; with
+// it also as old values. memory.hpp has the rules.
+//
 // A thread that calls env::pause() goes on only when another has changed an atomic or a lock: a spin loop makes no endless
 // schedule. When all that are left pause, they go on in turn, and timed waits expire after some rounds of that.
 #pragma once
@@ -44,6 +47,11 @@ struct options {
     std::uint64_t max_schedules = 10'000'000;
     // When not 0: so many schedules, each choice drawn at random, instead of all of them; no preemption bound.
     std::uint64_t random_schedules = 0;
+    // When not 0, random schedules draw priorities instead of steps (PCT: Burckhardt, Kothari, Musuvathi and Nagarakatte,
+    // ASPLOS 2010): the thread of the highest goes on, and pct_depth - 1 times in a schedule the running one falls below
+    // all others. A fault that takes `pct_depth` steps in the right order, of n threads and k steps in all, is hit by a
+    // schedule with a probability of at least 1 / (n k^(pct_depth - 1)): more than by drawing each step, where k is large.
+    unsigned pct_depth = 0;
     std::uint64_t seed = 1;
     // Steps of one schedule, after which it counts as a livelock.
     std::uint32_t max_steps = 10'000;
@@ -52,6 +60,9 @@ struct options {
     int timeouts = 0;
     // How often a schedule may wake a futex sleeper for nothing or fail a compare_exchange_weak that could succeed.
     int spurious = 0;
+    // How often a schedule may have a load see a value that was overwritten, where its order and what the thread has seen
+    // allow that; else every load sees the newest. Few faults need more than two.
+    int stale = 0;
     // Skips schedules that only swap neighbouring steps which have nothing to do with each other (sleep sets). Nothing is
     // missed that the threads do to each other through the seam. Needs preemption_bound == unlimited.
     bool reduce = false;

@@ -56,10 +56,13 @@ inline void died(const void* object, object_kind kind) noexcept {
     if (running) object_died(object, kind);
 }
 
-// The scheduling point before a step on an atomic: returns when it is this thread's turn to take it.
-void before(operation op, const void* object, std::memory_order order, const place& where) noexcept;
+// The scheduling point before a step on an atomic: returns when it is this thread's turn to take it. `value` is what the
+// atomic holds, null when its loads always see the newest.
+void before(operation op, const void* object, const std::uint64_t* value, std::memory_order order,
+            const place& where) noexcept;
+// What the load sees of an atomic that holds `newest`.
+std::uint64_t load_value(std::uint64_t newest) noexcept;
 // The step was taken: what it did to the value. `changed` tells spinning threads that a new look is worth while.
-void after_load(std::uint64_t value) noexcept;
 void after_store(std::uint64_t value, bool changed) noexcept;
 void after_update(std::uint64_t old_value, std::uint64_t new_value, bool changed) noexcept;
 void after_failed_exchange(std::uint64_t value, std::memory_order order) noexcept;

@@ -1,7 +1,7 @@
 // What the explorer knows of the objects of a schedule: for each atomic, shared variable and mutex a cell, found by its
 // address, with the vector clocks that tell which accesses are ordered. Used by the engine.
 //
-// The rules are those of the C++ memory model for happens-before, with one value of an atomic at a time:
+// The rules are those of the C++ memory model for happens-before:
 //  1. A release store publishes the clock of its thread, a relaxed one publishes nothing; an update (read-modify-write)
 //     continues the release sequence it found, and joins its own clock when it releases. An acquire takes what the
 //     value it read was published with.
@@ -9,6 +9,14 @@
 //  3. A futex orders nothing.
 //  4. Accesses to a shared of which one writes, the first access to an atomic and its making, and the last accesses to
 //     any object and its end must be ordered.
+//
+// And with options.stale those for the values of an atomic, as in Norris and Demsky, CDSChecker (OOPSLA 2013):
+//  5. The stores to an atomic are ordered as they were made. A load sees any of them but those that are older than one
+//     that happens before the load, or that a load which happens before it has seen (coherence). An update sees the newest.
+//  6. The sequentially consistent operations are ordered as they were made. So a seq_cst load sees nothing older than the
+//     newest seq_cst store, nor than what a seq_cst load has seen.
+//  7. No load sees a store that comes later in the schedule: what only a machine that lets stores overtake earlier loads
+//     would show is not shown (RC11: Lahav, Vafeiadis, Kang, Hur and Dreyer, PLDI 2017, forbids it as well).
 #pragma once
 
 #include <algorithm>
@@ -36,6 +44,24 @@ struct access {
     place where;
 };
 
+// A value that an atomic was given.
+struct stored {
+    std::uint64_t value = 0;
+    vector_clock published;  // what came with it
+    int writer = -1;         // -1: before the schedule
+    std::uint32_t written = 0;
+    bool seq_cst = false;                              // was stored or seen by an operation of that order
+    std::array<std::uint32_t, max_threads> seen_at{};  // each thread's own time when it first saw it; 0: never
+
+    // Whether it was stored or seen by something that happens before what a thread of this clock does.
+    [[nodiscard]] bool known_at(const vector_clock& clock) const noexcept {
+        if (writer < 0 || written <= clock.at[static_cast<unsigned>(writer)]) return true;
+        for (unsigned i = 0; i < max_threads; ++i)
+            if (seen_at[i] != 0 && seen_at[i] <= clock.at[i]) return true;
+        return false;
+    }
+};
+
 struct cell {
     const void* address = nullptr;
     object_kind kind = object_kind::atomic;
@@ -44,10 +70,10 @@ struct cell {
     int owner = -1;      // of a mutex: the thread that holds it
     unsigned count = 0;  // of a gate: how often it may still be passed
     const char* label = nullptr;
-    // What came with the value that an atomic holds, or the last unlock of a mutex. For loads that may be stale this
-    // grows into the list of the stores that a thread may still see.
+    // What came with the value that an atomic holds, or the last unlock of a mutex.
     vector_clock published;
-    int writer = -1;  // who wrote last, made or destroyed it; -1: made before the schedule
+    std::vector<stored> history;  // of an atomic, with options.stale: its values, the oldest first; empty: not used yet
+    int writer = -1;              // who wrote last, made or destroyed it; -1: made before the schedule
     access written;
     std::array<access, max_threads> touched;  // the last access of each thread
 

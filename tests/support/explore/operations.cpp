@@ -1,6 +1,8 @@
 // What the steps of a thread do: the engine's side of each operation, and the hooks of the stand-ins that lead there.
+#include <algorithm>
 #include <explore/hooks.hpp>
 #include <fmt/format.h>
+#include <iterator>
 #include <utility>
 
 #include "engine.hpp"
@@ -8,6 +10,8 @@
 namespace leat::explore::detail {
 
 namespace {
+
+constexpr unsigned most_choices = 4;  // how far back a stale load looks
 
 bool acquires(std::memory_order order) noexcept {
     return order == std::memory_order_acquire || order == std::memory_order_acq_rel ||
@@ -103,6 +107,57 @@ void engine::log(std::string_view text) {
     event& line = record(operation::note, current_->next.where);
     line.plain = true;
     line.text = texts_.emplace_back(text).c_str();
+}
+
+// --- Values ---
+
+namespace {
+
+bool is_seq_cst(std::memory_order order) noexcept { return order == std::memory_order_seq_cst; }
+
+void mark_seen(stored& value, const thread_state& by, std::memory_order order) noexcept {
+    if (value.seen_at[by.number] == 0) value.seen_at[by.number] = by.now();
+    value.seq_cst = value.seq_cst || is_seq_cst(order);
+}
+
+}  // namespace
+
+void engine::remember_first(cell& atomic, std::uint64_t value) {
+    if (how_.stale == 0 || !atomic.history.empty()) return;
+    stored& first = atomic.history.emplace_back();
+    first.value = value;
+    first.writer = atomic.writer;
+    first.written = atomic.written.epoch;
+}
+
+void engine::remember(cell& atomic, std::uint64_t value) {
+    if (atomic.history.empty()) return;
+    stored& next = atomic.history.emplace_back();
+    next.value = value;
+    next.published = atomic.published;
+    next.writer = static_cast<int>(current_->number);
+    // As for all accesses: the time before the release of this very store has moved it on.
+    next.written = current_->now() - (releases(current_->next.order) ? 1 : 0);
+    next.seq_cst = is_seq_cst(current_->next.order);
+}
+
+void engine::see_newest(cell& atomic, std::memory_order order) noexcept {
+    if (!atomic.history.empty()) mark_seen(atomic.history.back(), *current_, order);
+}
+
+const stored* engine::see(cell& atomic, std::memory_order order, const place& where) {
+    if (atomic.history.empty()) return nullptr;
+    auto oldest = std::prev(atomic.history.end());  // that may be seen
+    while (oldest != atomic.history.begin() && !oldest->known_at(current_->clock) &&
+           !(is_seq_cst(order) && oldest->seq_cst))
+        --oldest;
+    const auto choices = static_cast<unsigned>(atomic.history.end() - oldest);
+    const unsigned back = stale_left_ == 0 ? 0 : choose(std::min(choices, most_choices), where);
+    stored& seen = *(atomic.history.rbegin() + back);
+    mark_seen(seen, *current_, order);
+    if (back == 0) return nullptr;
+    --stale_left_;
+    return &seen;
 }
 
 // --- Locks ---
@@ -247,13 +302,16 @@ void object_died(const void* object, object_kind kind) noexcept {
     ended.written = {engine.self().now(), true, where};
 }
 
-void before(operation op, const void* object, std::memory_order order, const place& where) noexcept {
+void before(operation op, const void* object, const std::uint64_t* value, std::memory_order order,
+            const place& where) noexcept {
     engine& engine = engine::active();
     cell& target = engine.objects().find(object, object_kind::atomic);
     engine.take_turn({op, &target, order, -1, where});
     engine.check_alive(target, where);
     engine.check_written(target, "uses it", where);
     engine.touch(target, false, where);
+    // Nothing was stored since the schedule began, or there is a history: `value` is still what it was at the call.
+    if (value != nullptr) engine.remember_first(target, *value);
 }
 
 namespace {
@@ -270,11 +328,17 @@ event& record_atomic(engine& engine, std::uint64_t old_value, std::uint64_t new_
 
 }  // namespace
 
-void after_load(std::uint64_t value) noexcept {
+std::uint64_t load_value(std::uint64_t newest) noexcept {
     engine& engine = engine::active();
     const step& now = engine.self().next;
-    if (acquires(now.order)) engine.acquire(*now.object);
-    record_atomic(engine, value, value);
+    const stored* const older = engine.see(*now.object, now.order, now.where);
+    if (acquires(now.order)) {
+        if (older != nullptr) engine.self().clock.join(older->published);
+        else engine.acquire(*now.object);
+    }
+    const std::uint64_t seen = older != nullptr ? older->value : newest;
+    record_atomic(engine, seen, newest).failed = older != nullptr;
+    return seen;
 }
 
 void after_store(std::uint64_t value, bool changed) noexcept {
@@ -282,6 +346,7 @@ void after_store(std::uint64_t value, bool changed) noexcept {
     const step& now = engine.self().next;
     if (releases(now.order)) engine.release(*now.object);
     else now.object->published = {};
+    engine.remember(*now.object, value);
     if (changed) engine.changed();
     record_atomic(engine, value, value);
 }
@@ -295,12 +360,14 @@ void after_update(std::uint64_t old_value, std::uint64_t new_value, bool changed
         engine.release(*now.object);
         now.object->published.join(sequence);
     }
+    engine.remember(*now.object, new_value);
     if (changed) engine.changed();
     record_atomic(engine, old_value, new_value);
 }
 
 void after_failed_exchange(std::uint64_t value, std::memory_order order) noexcept {
     engine& engine = engine::active();
+    engine.see_newest(*engine.self().next.object, order);
     if (acquires(order)) engine.acquire(*engine.self().next.object);
     event& line = record_atomic(engine, value, value);
     line.order = order;

@@ -1,8 +1,13 @@
 #include "search.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
+#include <functional>
 #include <stdexcept>
+#include <utility>
+
+#include "memory.hpp"
 
 namespace leat::explore::detail {
 
@@ -11,7 +16,9 @@ search::search(const options& how)
             : how.random_schedules != 0 ? mode::random
                                         : mode::all),
       random_left_(how.random_schedules),
-      random_state_(how.seed) {
+      random_state_(how.seed),
+      pct_depth_(how.pct_depth) {
+    if (has_priorities()) draw_priorities();
     if (mode_ == mode::replay) parse(how.replay);
 }
 
@@ -41,6 +48,38 @@ unsigned search::choose(unsigned count, unsigned allowed, std::uint32_t skip, st
     return chosen;
 }
 
+void search::draw_priorities() {
+    longest_ = std::max(longest_, step_);
+    step_ = 0;
+    priorities_.resize(max_threads);
+    for (unsigned i = 0; i < max_threads; ++i) {
+        const std::size_t at = random() % (i + 1);
+        priorities_[i] = std::exchange(priorities_[at], pct_depth_ + i);  // a permutation, drawn as it grows
+    }
+    changes_.clear();
+    for (unsigned i = 1; i < pct_depth_; ++i) changes_.push_back(1 + random() % longest_);
+    std::sort(changes_.begin(), changes_.end(), std::greater<>());
+}
+
+unsigned search::prefer(unsigned current, const unsigned* threads, unsigned count, std::uint32_t seldom) {
+    for (++step_; !changes_.empty() && changes_.back() <= step_; changes_.pop_back())
+        priorities_[current] = static_cast<unsigned>(changes_.size()) - 1;  // below those that fell before
+    if (count == 1) return 0;
+    constexpr unsigned how_seldom = 8;
+    const bool all = seldom == (1U << count) - 1;
+    unsigned chosen = count;
+    for (unsigned i = 0; i < count; ++i) {
+        if (!all && (seldom & (1U << i)) != 0) {
+            if (random() % how_seldom != 0) continue;
+            chosen = i;
+            break;
+        }
+        if (chosen == count || priorities_[threads[i]] > priorities_[threads[chosen]]) chosen = i;
+    }
+    path_.push_back(static_cast<unsigned char>(chosen));
+    return chosen;
+}
+
 bool search::next() {
     position_ = 0;
     path_.clear();
@@ -48,6 +87,7 @@ bool search::next() {
         case mode::replay:
             return false;
         case mode::random:
+            if (has_priorities()) draw_priorities();
             return --random_left_ != 0;
         case mode::all:
             break;

@@ -21,6 +21,12 @@ public:
     // One of `count` alternatives, of which only the first `allowed` may be taken, and none that `skip` has a bit for.
     // `signature` describes the alternatives. Sets diverged() when a repeated schedule came to other alternatives.
     unsigned choose(unsigned count, unsigned allowed, std::uint32_t skip, std::uint32_t signature);
+    // --- options.pct_depth: who goes on is decided by priorities ---
+    [[nodiscard]] bool has_priorities() const noexcept { return mode_ == mode::random && pct_depth_ != 0; }
+    // One of the alternatives that go on with these threads, at the next step of the schedule. Those for which `seldom` has
+    // a bit (a deadline passes, a sleeper wakes for nothing) are taken now and then, whoever's they are.
+    unsigned prefer(unsigned current, const unsigned* threads, unsigned count, std::uint32_t seldom);
+
     // As choose(), but takes the first: the rest of a schedule that will not be searched.
     unsigned follow() {
         path_.push_back(0);
@@ -51,6 +57,7 @@ private:
     };
     void parse(const std::string& text);
     std::uint64_t random() noexcept;
+    void draw_priorities();
 
     mode mode_;
     bool diverged_ = false;
@@ -61,6 +68,12 @@ private:
     std::vector<unsigned char> replayed_;  // what is to be chosen
     std::uint64_t random_left_;
     std::uint64_t random_state_;
+
+    unsigned pct_depth_;
+    std::vector<unsigned> priorities_;    // of each thread; those below pct_depth_ are of threads that have fallen
+    std::vector<std::uint64_t> changes_;  // the steps at which the running thread falls, the last first
+    std::uint64_t step_ = 0;
+    std::uint64_t longest_ = 64;  // steps of a schedule so far, at a guess at first
 };
 
 }  // namespace leat::explore::detail

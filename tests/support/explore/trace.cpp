@@ -91,7 +91,8 @@ std::string describe(const event& line, const std::array<thread_state, max_threa
     const std::string object = line.object != nullptr ? line.object->name() : "";
     switch (line.op) {
         case operation::load:
-            return fmt::format("load {} of {}: {}", order_name(line.order), object, value(line.old_value));
+            return fmt::format("load {} of {}: {}{}", order_name(line.order), object, value(line.old_value),
+                               line.failed ? fmt::format(", stale: it holds {}", value(line.new_value)) : "");
         case operation::store:
             return fmt::format("store {} to {}: {}", order_name(line.order), object, value(line.new_value));
         case operation::exchange:
