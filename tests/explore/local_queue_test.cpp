@@ -46,25 +46,27 @@ struct queues {
 
 TEST(local_queue, what_is_pushed_comes_out_once_at_its_owner_or_at_a_thief) {
     // A step more or less does not matter here: two preemptions place the thief anywhere between the owner's steps.
-    expect_right(explore::run({.preemption_bound = 2}, [] {
-        auto all = std::make_shared<queues>();
-        explore::thread("owner", [all] {
-            for (int i = 0; i < 3; ++i)
-                explore::check(all->owner.push(loaded(all->items[static_cast<unsigned>(i)])), "room");
-            if (leat::work_item* const mine = all->owner.pop()) run(*mine);
-            explore::check(all->owner.push(loaded(all->items[3])), "room");
-            while (leat::work_item* const mine = all->owner.pop()) run(*mine);
-        });
-        explore::thread("thief", [all] {
-            for (int round = 0; round < 2; ++round) {
-                if (leat::work_item* const stolen = all->thief.steal_from(all->owner)) run(*stolen);
-                run_all(all->thief);
-            }
-        });
-        explore::join_all();
-        for (const item& each : all->items) explore::check(each.runs.read() == 1, "each item runs once");
-        explore::check(all->owner.empty() && all->thief.empty(), "none is left");
-    }));
+    for (const explore::options& how :
+         {explore::options{.preemption_bound = 2}, explore::options{.preemption_bound = 1, .stale = 2}})
+        expect_right(explore::run(how, [] {
+            auto all = std::make_shared<queues>();
+            explore::thread("owner", [all] {
+                for (int i = 0; i < 3; ++i)
+                    explore::check(all->owner.push(loaded(all->items[static_cast<unsigned>(i)])), "room");
+                if (leat::work_item* const mine = all->owner.pop()) run(*mine);
+                explore::check(all->owner.push(loaded(all->items[3])), "room");
+                while (leat::work_item* const mine = all->owner.pop()) run(*mine);
+            });
+            explore::thread("thief", [all] {
+                for (int round = 0; round < 2; ++round) {
+                    if (leat::work_item* const stolen = all->thief.steal_from(all->owner)) run(*stolen);
+                    run_all(all->thief);
+                }
+            });
+            explore::join_all();
+            for (const item& each : all->items) explore::check(each.runs.read() == 1, "each item runs once");
+            explore::check(all->owner.empty() && all->thief.empty(), "none is left");
+        }));
 }
 
 TEST(local_queue, two_thieves_do_not_get_the_same_item) {

@@ -14,6 +14,8 @@ namespace explore = leat::explore;
 using explore::all_schedules;
 using explore::expect_right;
 
+const explore::options stale_loads{.stale = 2, .reduce = true};
+
 struct state {
     leat::parker here;
     env::shared<int> work{0};
@@ -21,7 +23,7 @@ struct state {
 };
 
 TEST(parker, an_unpark_before_or_during_a_park_ends_it) {
-    for (const explore::options& how : {all_schedules, explore::options{.spurious = 1}})
+    for (const explore::options& how : {all_schedules, explore::options{.spurious = 1}, stale_loads})
         expect_right(explore::run(how, [] {
             auto all = std::make_shared<state>();
             explore::thread("sleeper", [all] {
@@ -37,21 +39,22 @@ TEST(parker, an_unpark_before_or_during_a_park_ends_it) {
 
 TEST(parker, of_two_unparks_each_ends_a_park_or_they_count_as_one) {
     // The sleeper parks until it has seen both: at no time is an unpark of something unseen lost.
-    expect_right(explore::run(all_schedules, [] {
-        auto all = std::make_shared<state>();
-        auto other = std::make_shared<env::atomic<bool>>(false);
-        explore::thread("sleeper", [all, other] {
-            while (!all->ready.load(env::acquire) || !other->load(env::acquire)) all->here.park();
-        });
-        explore::thread("one", [all] {
-            all->ready.store(true, env::release);
-            all->here.unpark();
-        });
-        explore::thread("two", [all, other] {
-            other->store(true, env::release);
-            all->here.unpark();
-        });
-    }));
+    for (const explore::options& how : {all_schedules, stale_loads})
+        expect_right(explore::run(how, [] {
+            auto all = std::make_shared<state>();
+            auto other = std::make_shared<env::atomic<bool>>(false);
+            explore::thread("sleeper", [all, other] {
+                while (!all->ready.load(env::acquire) || !other->load(env::acquire)) all->here.park();
+            });
+            explore::thread("one", [all] {
+                all->ready.store(true, env::release);
+                all->here.unpark();
+            });
+            explore::thread("two", [all, other] {
+                other->store(true, env::release);
+                all->here.unpark();
+            });
+        }));
 }
 
 TEST(parker, an_unpark_that_nobody_waited_for_makes_one_park_return_and_no_more) {
@@ -106,24 +109,25 @@ private:
 };
 
 TEST(parker, an_unpark_interrupts_the_poller_that_the_sleeper_waits_in) {
-    expect_right(explore::run(all_schedules, [] {
-        struct polling : state {
-            fake_poller events;
-        };
-        auto all = std::make_shared<polling>();
-        explore::thread("sleeper", [all] {
-            while (!all->ready.load(env::acquire)) {
-                all->here.park_in(all->events, leat::time_point::max());
-                if (!all->ready.load(env::acquire)) all->here.park();  // changes its bed
-            }
-            explore::check(all->work.read() == 1, "the work is there");
-        });
-        explore::thread("waker", [all] {
-            all->work.write() = 1;
-            all->ready.store(true, env::release);
-            all->here.unpark();
-        });
-    }));
+    for (const explore::options& how : {all_schedules, stale_loads})
+        expect_right(explore::run(how, [] {
+            struct polling : state {
+                fake_poller events;
+            };
+            auto all = std::make_shared<polling>();
+            explore::thread("sleeper", [all] {
+                while (!all->ready.load(env::acquire)) {
+                    all->here.park_in(all->events, leat::time_point::max());
+                    if (!all->ready.load(env::acquire)) all->here.park();  // changes its bed
+                }
+                explore::check(all->work.read() == 1, "the work is there");
+            });
+            explore::thread("waker", [all] {
+                all->work.write() = 1;
+                all->ready.store(true, env::release);
+                all->here.unpark();
+            });
+        }));
 }
 
 // Parks three times beside one unpark: only the first two can be ended by it.

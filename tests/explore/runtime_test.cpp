@@ -16,12 +16,17 @@ namespace {
 namespace env = leat::env;
 namespace explore = leat::explore;
 
-// Every schedule with at most so many preemptions, and random ones with any number.
+// Every schedule with at most so many preemptions, and random ones with any number, also with loads that see older values.
 template <class Scenario>
 void explore_both_ways(Scenario scenario, int preemptions = 1) {
     explore::expect_right(explore::run({.preemption_bound = preemptions, .max_steps = 50'000}, scenario));
     const explore::report random = explore::run({.random_schedules = 500, .seed = 20, .max_steps = 50'000}, scenario);
     EXPECT_TRUE(random.ok()) << random.text();
+    for (const unsigned depth : {0U, 3U}) {
+        const explore::report stale = explore::run(
+            {.random_schedules = 1'000, .pct_depth = depth, .seed = 30, .max_steps = 50'000, .stale = 4}, scenario);
+        EXPECT_TRUE(stale.ok()) << stale.text();
+    }
 }
 
 leat::task<> send_two(leat::sender<int> out) {

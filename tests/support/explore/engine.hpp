@@ -109,7 +109,7 @@ public:
     void pause(const place& where);
     void open(cell& gate, const place& where);
     void pass(cell& gate, const place& where);
-    unsigned choose(unsigned count, const place& where);
+    unsigned choose(unsigned count, const place& where, bool seldom = false);
     bool spend_spurious(const place& where);
     // --- The values of an atomic, where loads may be stale ---
     void remember_first(cell& atomic, std::uint64_t value);

@@ -79,9 +79,12 @@ void engine::pause(const place& where) {
     record(operation::pause, where);
 }
 
-unsigned engine::choose(unsigned count, const place& where) {
+unsigned engine::choose(unsigned count, const place& where, bool seldom) {
     unsigned chosen = 0;
-    if (count > 1) chosen = redundant_ ? search_.follow() : search_.choose(count, count, 0, count);
+    if (count > 1)
+        chosen = redundant_ ? search_.follow()
+                 : seldom   ? search_.choose_seldom(count)
+                            : search_.choose(count, count, 0, count);
     if (search_.diverged()) fail("the scenario does not repeat itself: another choose() than before", where);
     event& line = record(operation::choose, where);
     line.plain = true;
@@ -152,7 +155,7 @@ const stored* engine::see(cell& atomic, std::memory_order order, const place& wh
            !(is_seq_cst(order) && oldest->seq_cst))
         --oldest;
     const auto choices = static_cast<unsigned>(atomic.history.end() - oldest);
-    const unsigned back = stale_left_ == 0 ? 0 : choose(std::min(choices, most_choices), where);
+    const unsigned back = stale_left_ == 0 ? 0 : choose(std::min(choices, most_choices), where, true);
     stored& seen = *(atomic.history.rbegin() + back);
     mark_seen(seen, *current_, order);
     if (back == 0) return nullptr;

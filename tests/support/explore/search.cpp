@@ -48,6 +48,11 @@ unsigned search::choose(unsigned count, unsigned allowed, std::uint32_t skip, st
     return chosen;
 }
 
+unsigned search::choose_seldom(unsigned count) {
+    if (mode_ != mode::random || now_and_then()) return choose(count, count, 0, count);
+    return follow();
+}
+
 void search::draw_priorities() {
     longest_ = std::max(longest_, step_);
     step_ = 0;
@@ -65,12 +70,11 @@ unsigned search::prefer(unsigned current, const unsigned* threads, unsigned coun
     for (++step_; !changes_.empty() && changes_.back() <= step_; changes_.pop_back())
         priorities_[current] = static_cast<unsigned>(changes_.size()) - 1;  // below those that fell before
     if (count == 1) return 0;
-    constexpr unsigned how_seldom = 8;
     const bool all = seldom == (1U << count) - 1;
     unsigned chosen = count;
     for (unsigned i = 0; i < count; ++i) {
         if (!all && (seldom & (1U << i)) != 0) {
-            if (random() % how_seldom != 0) continue;
+            if (!now_and_then()) continue;
             chosen = i;
             break;
         }

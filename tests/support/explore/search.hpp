@@ -21,6 +21,9 @@ public:
     // One of `count` alternatives, of which only the first `allowed` may be taken, and none that `skip` has a bit for.
     // `signature` describes the alternatives. Sets diverged() when a repeated schedule came to other alternatives.
     unsigned choose(unsigned count, unsigned allowed, std::uint32_t skip, std::uint32_t signature);
+    // As choose() of all; random schedules mostly take the first.
+    unsigned choose_seldom(unsigned count);
+
     // --- options.pct_depth: who goes on is decided by priorities ---
     [[nodiscard]] bool has_priorities() const noexcept { return mode_ == mode::random && pct_depth_ != 0; }
     // One of the alternatives that go on with these threads, at the next step of the schedule. Those for which `seldom` has
@@ -57,6 +60,8 @@ private:
     };
     void parse(const std::string& text);
     std::uint64_t random() noexcept;
+    // What is possible at nearly every step, but is spent after a few.
+    bool now_and_then() noexcept { return random() % 8 == 0; }
     void draw_priorities();
 
     mode mode_;
