@@ -276,6 +276,55 @@ TEST_P(channel, what_is_tried_on_both_sides_at_once_is_in_one_place) {
     }));
 }
 
+// --- More than can be searched: drawn by priorities, with loads that see older values ---
+
+const explore::options drawn{.random_schedules = 1'000, .pct_depth = 3, .seed = 50, .spurious = 2, .stale = 2};
+
+TEST_P(channel, three_senders_and_two_receivers_lose_nothing_and_keep_the_order_of_each_sender) {
+    const explore::report report = explore::run(drawn, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        for (int me = 0; me < 3; ++me)
+            explore::thread("sender", [all, me, out = all->ends.out]() mutable {
+                send_and_leave(*all, std::move(out), 2 * me + 1, 2 * me + 2);
+            });
+        all->ends.out.reset();
+        std::array<std::vector<int>, 2> orders;
+        for (auto& mine : orders)
+            explore::thread("receiver", [all, &mine, in = all->ends.in]() mutable {
+                while (auto next = in.blocking_recv()) {
+                    mine.push_back(next->id());
+                    all->got(std::move(*next));
+                }
+            });
+        explore::join_all();
+        all->settle(6);
+        for (const auto& order : orders)
+            for (std::size_t i = 0; i < order.size(); ++i)
+                for (std::size_t j = 0; j < i; ++j)
+                    explore::check((order[i] + 1) / 2 != (order[j] + 1) / 2 || order[j] < order[i], "in order");
+    });
+    EXPECT_TRUE(report.ok()) << report.text();
+}
+
+TEST_P(channel, abort_beside_two_senders_and_two_receivers_leaves_each_item_in_one_place) {
+    const explore::report report = explore::run(drawn, [capacity = GetParam()] {
+        auto all = std::make_shared<scene>(capacity);
+        for (int me = 0; me < 2; ++me)
+            explore::thread("sender", [all, me, out = all->ends.out]() mutable {
+                for (int id = 3 * me + 1; id <= 3 * me + 3; ++id)
+                    (void)all->sent(out.blocking_send(item(id, all->book)), {why::aborted});
+            });
+        for (int i = 0; i < 2; ++i)
+            explore::thread("receiver", [all, in = all->ends.in]() mutable {
+                while (auto next = in.blocking_recv()) all->got(std::move(*next));
+            });
+        explore::thread("aborter", [all, out = std::move(all->ends.out)]() mutable { out.abort(); });
+        explore::join_all();
+        all->settle(6);
+    });
+    EXPECT_TRUE(report.ok()) << report.text();
+}
+
 // --- Tasks that are stopped while they wait ---
 
 leat::task<> send_one(scene& all, int id) {

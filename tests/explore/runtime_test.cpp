@@ -159,6 +159,22 @@ TEST(runtime, a_worker_that_woke_for_a_timer_has_what_it_posts_taken_by_the_othe
     });
 }
 
+// Goes to the end of its worker's queue while the other of the two holds that worker.
+leat::task<> yield_and_meet(leat::scope& work, env::atomic<int>& present) {
+    work.spawn(meet, std::ref(present), 2);
+    co_await leat::this_task::yield();
+    co_await meet(present, 2);
+}
+
+TEST(runtime, a_task_that_yields_to_one_that_holds_the_worker_is_taken_by_the_other) {
+    explore_both_ways([] {
+        env::atomic<int> present{0};
+        leat::thread_pool pool(2);
+        pool.run(leat::with_scope(yield_and_meet, std::ref(present)));
+        explore::check(present.load() == 2, "both were there at once");
+    });
+}
+
 TEST(runtime, tasks_that_two_threads_bring_from_outside_meet) {
     explore_both_ways([] {
         env::atomic<int> present{0};

@@ -2,6 +2,7 @@
 // exactly one waiter that takes it, and a waiter that leaves takes nothing along.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <explore/executor.hpp>
 #include <explore/expect.hpp>
 #include <explore/explorer.hpp>
@@ -172,6 +173,58 @@ TEST(waiter_queue, a_token_given_while_its_thread_times_out_is_taken_or_kept) {
         explore::check(all->here.waiting.empty(), "nobody is left");
         explore::check(all->got + all->here.kept.read() == 1, "the token is taken or kept");
     }));
+}
+
+// More than can be searched: drawn by priorities, with loads that see older values.
+const explore::options drawn{
+    .random_schedules = 3'000, .pct_depth = 3, .seed = 40, .timeouts = 2, .spurious = 2, .stale = 2};
+
+TEST(waiter_queue, three_threads_that_give_and_take_in_turn_lose_no_token) {
+    const explore::report report = explore::run(drawn, [] {
+        struct state {
+            tokens here;
+            std::array<int, 3> got{};
+        };
+        auto all = std::make_shared<state>();
+        for (std::size_t me = 0; me < 3; ++me)
+            explore::thread([all, me] {
+                for (int round = 0; round < 2; ++round) {
+                    all->here.give();
+                    const leat::time_point deadline = env::now() + std::chrono::seconds(1);
+                    // The last has no deadline: there is a token for each, if the others did not take two.
+                    all->got[me] += take_on_this_thread(all->here, me == 2 ? nullptr : &deadline) ? 1 : 0;
+                }
+            });
+        explore::join_all();
+        explore::check(all->here.waiting.empty(), "nobody is left");
+        explore::check(all->got[0] + all->got[1] + all->got[2] + all->here.kept.read() == 6, "taken or kept");
+        explore::check(all->got[2] == 2, "who waits without a deadline gets its tokens");
+    });
+    EXPECT_TRUE(report.ok()) << report.text();
+}
+
+TEST(waiter_queue, tokens_given_by_two_threads_reach_those_of_four_tasks_that_a_third_does_not_stop) {
+    const explore::report report = explore::run(drawn, [] {
+        auto all = std::make_shared<scene>();
+        std::array<std::unique_ptr<explore::line>, 4> lines;
+        for (std::size_t i = 0; i < lines.size(); ++i) {
+            lines[i] = std::make_unique<explore::line>(all->worker, "taker", take(*all));
+            if (i % 2 == 0) lines[i]->attach(all->stop);
+        }
+        for (int giver = 0; giver < 2; ++giver)
+            explore::thread("giver", [all] {
+                all->here.give();
+                all->here.give();
+            });
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        for (auto& each : lines) each->start();
+        for (auto& each : lines) each->finish();
+        explore::join_all();
+        explore::check(all->got + all->left == 4 && all->left <= 2, "each wait has ended");
+        explore::check(all->got + kept(*all) == 4, "each token is taken or kept");
+        explore::check(all->here.waiting.empty() && all->worker.idle(), "nobody is left");
+    });
+    EXPECT_TRUE(report.ok()) << report.text();
 }
 
 }  // namespace
