@@ -7,7 +7,7 @@
 
 #include <leat/base/env.hpp>
 
-// Present in programs that run under a sanitizer.
+// Present in programs that run under a sanitizer. NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 [[gnu::weak]] void __sanitizer_start_switch_fiber(void** fake_stack, const void* bottom, std::size_t size);
 [[gnu::weak]] void __sanitizer_finish_switch_fiber(void* fake_stack, const void** bottom, std::size_t* size);
@@ -16,6 +16,7 @@ extern "C" {
 [[gnu::weak]] void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 [[gnu::weak]] void* __tsan_create_fiber(unsigned flags);
 [[gnu::weak]] void __tsan_destroy_fiber(void* fiber);
+// NOLINTEND(bugprone-reserved-identifier)
 // <cxxabi.h> declares it as a function without side conditions, whose result a compiler may keep over a switch.
 leat::detail::exception_state* leat_exception_globals() noexcept __asm__("__cxa_get_globals");
 }

@@ -30,7 +30,8 @@ void fork_deque::make_ready() {
     ring* const old = newest_.load(env::relaxed);      // relaxed: the owner's own
     if (old == nullptr || bottom - top > old->mask / 2) {
         auto wider = std::make_unique<ring>(old == nullptr ? first_size : 2 * (old->mask + 1));
-        for (std::int64_t i = top; i < bottom; ++i) wider->at(i).store(old->at(i).load(env::relaxed), env::relaxed);
+        for (std::int64_t i = top; old != nullptr && i < bottom; ++i)
+            wider->at(i).store(old->at(i).load(env::relaxed), env::relaxed);
         wider->outgrown = old;
         own_slots_ = wider->slots.get();
         own_mask_ = wider->mask;

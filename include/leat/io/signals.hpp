@@ -16,7 +16,7 @@ class signals {
 public:
     // Installs handlers for these signals, which no other `signals` holds at this time (std::invalid_argument otherwise).
     // Throws std::system_error when the system refuses: no descriptors left, no such signal.
-    explicit signals(std::initializer_list<int> numbers);
+    signals(std::initializer_list<int> numbers);
     // Restores what was installed before. Not while a task awaits next().
     ~signals();
     signals(const signals&) = delete;
