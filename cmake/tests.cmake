@@ -83,6 +83,7 @@ if(EXISTS ${PROJECT_SOURCE_DIR}/tests/support/explore/env.hpp)
         target_include_directories(leat_mutants PRIVATE ${planted}/include include tests/support src)
         target_link_libraries(leat_mutants PRIVATE fmt::fmt Threads::Threads Boost::context GTest::gmock GTest::gtest)
         add_test(NAME mutants COMMAND Python3::Interpreter ${mutants}/mutants.py run $<TARGET_FILE:leat_mutants>)
+        set_tests_properties(mutants PROPERTIES PROCESSORS 2)  # runs as many at once as there are
     endif()
 endif()
 

@@ -617,6 +617,25 @@ TEST(explorer_stale, no_more_loads_are_stale_than_allowed) {
     EXPECT_EQ(misses(2), 2);
 }
 
+TEST(explorer_stale, a_failure_is_replayed_with_the_bounds_that_its_report_names) {
+    const auto scenario = [] {
+        auto all = std::make_shared<two_words>();
+        explore::thread([all] { all->x.store(1, env::relaxed), all->r1 = all->y.load(env::relaxed); });
+        explore::thread([all] { all->y.store(1, env::relaxed), all->r2 = all->x.load(env::relaxed); });
+        explore::join_all();
+        explore::check(all->r1 + all->r2 != 0, "one has seen the other");
+    };
+    for (const unsigned depth : {0U, 2U}) {
+        const explore::report first =
+            explore::run({.random_schedules = 1'000, .pct_depth = depth, .stale = 2}, scenario);
+        ASSERT_FALSE(first.ok());
+        EXPECT_NE(first.text().find("{.stale = 2, .replay = \""), std::string::npos) << first.text();
+        const explore::report again = explore::run({.stale = 2, .replay = first.replay}, scenario);
+        EXPECT_EQ(again.failure, first.failure);
+        EXPECT_EQ(again.trace, first.trace);
+    }
+}
+
 // --- Priorities ---
 
 // A fault that takes one thread in the middle of its many steps, and the other from its first to its last.

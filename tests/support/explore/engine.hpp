@@ -89,6 +89,7 @@ public:
     [[nodiscard]] std::uint64_t steps() const noexcept { return steps_; }
     [[nodiscard]] bool saw_try_lock() const noexcept { return saw_try_lock_; }
     [[nodiscard]] std::string trace() const;
+    [[nodiscard]] std::string bounds() const;
     [[nodiscard]] std::string replay_string() const { return search_.replay_string(); }
 
     // --- For the hooks, on a fiber ---

@@ -68,8 +68,8 @@ report run_callable(const options& how, callable& scenario) {
         throw std::invalid_argument("explore::options: pct_depth needs random_schedules");
     const surroundings for_now;
     const crash_reporter watch([] {
-        return fmt::format("leat::explore: in the schedule {{.replay = \"{}\"}}\n{}", engine::active().replay_string(),
-                           engine::active().trace());
+        return fmt::format("leat::explore: in the schedule {{{}.replay = \"{}\"}}\n{}", engine::active().bounds(),
+                           engine::active().replay_string(), engine::active().trace());
     });
     search choices(how);
     {
@@ -91,6 +91,7 @@ report run_callable(const options& how, callable& scenario) {
             out.failure = here.failure();
             out.failed_schedule = out.schedules;
             out.replay = here.replay_string();
+            out.bounds = here.bounds();
             out.trace = here.trace();
             return out;
         }

@@ -66,7 +66,7 @@ struct options {
     // Skips schedules that only swap neighbouring steps which have nothing to do with each other (sleep sets). Nothing is
     // missed that the threads do to each other through the seam. Needs preemption_bound == unlimited.
     bool reduce = false;
-    // The replay string of a failure: runs that schedule alone.
+    // The replay string of a failure: runs that schedule alone. Needs its timeouts, spurious and stale.
     std::string replay = {};
 };
 
@@ -78,6 +78,7 @@ struct report {
     std::string failure = {};     // what broke; empty when nothing did
     std::uint64_t failed_schedule = 0;
     std::string replay = {};  // of the failing schedule
+    std::string bounds = {};  // the options that it needs besides, as text() shows them
     std::string trace = {};   // the failing schedule, a line a step
 
     [[nodiscard]] bool ok() const noexcept { return failure.empty(); }

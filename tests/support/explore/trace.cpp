@@ -157,6 +157,14 @@ std::string engine::trace() const {
     return out;
 }
 
+std::string engine::bounds() const {
+    std::string out;
+    if (how_.timeouts != 0) out += fmt::format(".timeouts = {}, ", how_.timeouts);
+    if (how_.spurious != 0) out += fmt::format(".spurious = {}, ", how_.spurious);
+    if (how_.stale != 0) out += fmt::format(".stale = {}, ", how_.stale);
+    return out;
+}
+
 std::string engine::describe_wait(const thread_state& thread) const {
     const step& next = thread.next;
     const std::string at = fmt::format("{}:{}", short_path(next.where.file_name()), next.where.line());
@@ -188,8 +196,8 @@ std::string report::text() const {
                                   redundant != 0 ? fmt::format(", {} redundant ones besides", redundant) : "",
                                   complete ? ", complete" : "");
     if (ok()) return out;
-    return out + fmt::format("  failure:  {}\n  schedule: {}\n  replay:   {{.replay = \"{}\"}}\n  trace:\n{}", failure,
-                             failed_schedule, replay, trace);
+    return out + fmt::format("  failure:  {}\n  schedule: {}\n  replay:   {{{}.replay = \"{}\"}}\n  trace:\n{}",
+                             failure, failed_schedule, bounds, replay, trace);
 }
 
 }  // namespace leat::explore
