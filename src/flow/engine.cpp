@@ -170,6 +170,7 @@ public:
     chain_emitter(flow_engine& engine, worker& self, std::size_t at, item* current, bool hold)
         : engine_(engine), self_(self), what_(*self.mine.stages[at]), at_(at), current_(current), hold_(hold) {
         may_consume_ = what_.may_consume();
+        is_cut_short_ = engine_.interrupted_;
     }
 
     task<> emit(payload value) override { return emit(std::move(value), current_->ack.fork()); }

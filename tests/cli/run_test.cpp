@@ -165,8 +165,8 @@ TEST(run, it_is_interrupted_by_the_first_signal_and_reports_what_is_unfinished) 
          place.write("flow.toml",
                      "[source]\ntype = 'list'\nitems = [" + items +
                          "]\n[[stage]]\njobs = 2\nbuffer = 1\nexec = ['sh', '-c', 'echo x >> \"$0/log\"; while ! test "
-                         "-e \"$0/go\"; do sleep 0.02; done', '" +
-                         place.file("") + "']\n[sink]\ntype = 'null'\n")});
+                         "-e \"$0/go\"; do sleep 0.02; done; cat', '" +
+                         place.file("") + "']\n[sink]\ntype = 'write'\npath = '" + place.file("out") + "'\n")});
     process.start();
     ASSERT_TRUE(leat_test::eventually([&] { return place.read("log").size() >= 4; }));
     process.kill(SIGINT);
@@ -175,6 +175,8 @@ TEST(run, it_is_interrupted_by_the_first_signal_and_reports_what_is_unfinished) 
     const leat_end end = process.wait();
     EXPECT_EQ(end.code, 130);
     EXPECT_THAT(end.err, HasSubstr("interrupted"));
+    EXPECT_THAT(place.read("out.part"), StartsWith("0\n1\n"));
+    EXPECT_FALSE(std::filesystem::exists(place.file("out"))) << "what is not the whole does not take its name";
 }
 
 TEST(validate, a_good_flow_file_is_ok_and_nothing_is_run) {

@@ -40,11 +40,14 @@ public:
     // What was emitted goes on even when this attempt fails the item for good: for a stage that has something to show of
     // what failed, too.
     void keep_outputs() noexcept { keeps_outputs_ = true; }
+    // In finish(): the flow drains, so there was more input to come; what is made of it is not the whole.
+    [[nodiscard]] bool is_cut_short() const noexcept { return is_cut_short_; }
 
 protected:
     ~emitter() = default;
     bool may_consume_ = true;
     bool keeps_outputs_ = false;
+    bool is_cut_short_ = false;
 };
 
 class stage_worker {

@@ -54,7 +54,7 @@ private:
     public:
         explicit worker(write_stage& owner) : owner_(owner) {}
         task<> process(item& in, emitter&) override { return owner_.add(in); }
-        task<> finish(emitter&) override { return owner_.finish(); }
+        task<> finish(emitter& out) override { return owner_.finish(!out.is_cut_short()); }
 
     private:
         write_stage& owner_;
@@ -81,10 +81,10 @@ private:
         }
     }
 
-    task<> finish() {
+    task<> finish(bool is_whole) {
         auto held = co_await lock_.lock();
         co_await flush();
-        co_await file_.finish();
+        if (is_whole || file_.is_stream()) co_await file_.finish();
     }
 
     // With lock_ held. Commits what was written; throws when that is not all.
@@ -157,9 +157,9 @@ option path_option() {
 }
 
 constexpr const char* how_it_ends =
-    "The file is written as PATH.part and takes its name at the end of the flow. When it cannot be written on, "
-    "PATH.part\n"
-    "stays and ends with the last whole item.\n";
+    "The file is written as PATH.part and takes its name at the end of the flow. When the flow is interrupted, or the "
+    "file\n"
+    "cannot be written on, PATH.part stays and ends with the last whole item.\n";
 
 }  // namespace
 
