@@ -206,6 +206,31 @@ void explore_a_stop_from_outside(Argument... argument) {
     });
 }
 
+struct alarm : leat::timer {
+    alarm() noexcept : timer(&ring) {}
+    static void ring(leat::timer& self) noexcept {
+        auto& mine = static_cast<alarm&>(self);
+        explore::check(env::now() - mine.due < std::chrono::microseconds(500), "not late");
+        mine.rung.store(1);
+    }
+    env::atomic<int> rung{0};
+};
+leat::task<> sleep_a_while() { co_await leat::sleep_for(std::chrono::milliseconds(5)); }
+
+TEST(runtime, a_pool_that_sleeps_for_a_timer_hears_of_an_earlier_one_from_outside) {
+    explore_both_ways([] {
+        alarm early;
+        leat::thread_pool pool(2);
+        explore::thread("outside", [&] {
+            early.due = env::now() + std::chrono::milliseconds(1);
+            pool.start(early);
+        });
+        pool.run(sleep_a_while());
+        explore::join_all();
+        explore::check(early.rung.load() == 1, "before the later one");
+    });
+}
+
 TEST(runtime, a_pool_that_sleeps_for_a_timer_hears_a_stop) { explore_a_stop_from_outside<leat::thread_pool>(2U); }
 TEST(runtime, a_loop_that_sleeps_for_a_timer_hears_a_stop) { explore_a_stop_from_outside<leat::event_loop>(); }
 
