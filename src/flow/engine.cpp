@@ -170,7 +170,6 @@ public:
     chain_emitter(flow_engine& engine, worker& self, std::size_t at, item* current, bool hold)
         : engine_(engine), self_(self), what_(*self.mine.stages[at]), at_(at), current_(current), hold_(hold) {
         may_consume_ = what_.may_consume();
-        is_cut_short_ = engine_.interrupted_;
     }
 
     task<> emit(payload value) override { return emit(std::move(value), current_->ack.fork()); }
@@ -183,6 +182,8 @@ public:
         co_await pass_on(std::move(each));
     }
 
+    // For finish(), once the edge in front has ended.
+    void note_whether_cut_short() noexcept { is_cut_short_ = engine_.interrupted_; }
     // Drops what a failed attempt has put out.
     void drop_held() noexcept {
         for (item& each : held_) each.ack.pass();
@@ -435,6 +436,7 @@ task<> flow_engine::finish(worker& self) {
     for (std::size_t at = 0; at < self.stages.size(); ++at) {
         item nothing;
         chain_emitter out(*this, self, at, &nothing, false);
+        out.note_whether_cut_short();
         const time_point start = where_.now();
         co_await self.stages[at]->finish(out);
         mine.stages[at]->account.busy_ns.add(elapsed_ns(start) - std::min(elapsed_ns(start), out.downstream_ns()));
