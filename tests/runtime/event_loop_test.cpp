@@ -2,6 +2,7 @@
 #include <leat/runtime/event_loop.hpp>
 
 #include <core.hpp>
+#include <note.hpp>
 #include <thread>
 #include <vector>
 
@@ -11,19 +12,8 @@
 namespace {
 
 using leat::task;
+using leat_test::note;
 using namespace std::chrono_literals;
-
-struct note : leat::work_item {
-    note(std::vector<int>& where, int what)
-        : work_item([](work_item& self) noexcept {
-              auto& mine = static_cast<note&>(self);
-              mine.list.push_back(mine.number);
-          }),
-          list(where),
-          number(what) {}
-    std::vector<int>& list;
-    int number;
-};
 
 TEST(event_loop, poll_runs_what_is_ready_in_order_and_nothing_else) {
     std::vector<int> ran;

@@ -3,6 +3,7 @@
 
 #include <core.hpp>
 #include <memory>
+#include <note.hpp>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
@@ -18,27 +19,16 @@
 namespace {
 
 using leat::task;
+using leat_test::note;
 using namespace std::chrono_literals;
-
-struct appends : leat::work_item {
-    appends(std::vector<int>& where, int what)
-        : work_item([](work_item& self) noexcept {
-              auto& mine = static_cast<appends&>(self);
-              mine.list.push_back(mine.number);
-          }),
-          list(where),
-          number(what) {}
-    std::vector<int>& list;
-    int number;
-};
 
 TEST(strand, runs_items_in_the_order_in_which_they_were_posted_whatever_their_priority) {
     leat::event_loop loop;
     leat::strand line(loop);
     std::vector<int> ran;
-    std::vector<std::unique_ptr<appends>> items;
+    std::vector<std::unique_ptr<note>> items;
     for (int i = 0; i < 300; ++i) {
-        items.push_back(std::make_unique<appends>(ran, i));
+        items.push_back(std::make_unique<note>(ran, i));
         if (i % 3 == 0) items.back()->urgency = leat::priority::high;
         if (i % 2 == 0) line.post(*items.back());
         else line.post_last(*items.back());
@@ -54,12 +44,12 @@ TEST(strand, lets_others_of_the_executor_run_in_between) {
     leat::event_loop loop;
     leat::strand line(loop);
     std::vector<int> ran;
-    std::vector<std::unique_ptr<appends>> items;
+    std::vector<std::unique_ptr<note>> items;
     for (int i = 0; i < 300; ++i) {
-        items.push_back(std::make_unique<appends>(ran, i));
+        items.push_back(std::make_unique<note>(ran, i));
         line.post(*items.back());
     }
-    appends other(ran, -1);
+    note other(ran, -1);
     loop.post(other);
     while (loop.poll()) continue;
     const auto place = std::find(ran.begin(), ran.end(), -1) - ran.begin();
@@ -154,7 +144,7 @@ TEST(strand_death, destroyed_while_tasks_are_on_it) {
     const auto program = [] {
         leat::event_loop loop;
         std::vector<int> ran;
-        appends item(ran, 1);
+        note item(ran, 1);
         leat::strand line(loop);
         line.post(item);
     };
