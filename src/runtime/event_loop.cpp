@@ -22,7 +22,7 @@ event_loop::~event_loop() {
 void event_loop::put(work_item& item, priority as) noexcept {
     if (env::this_thread(env::slot::worker) == &seat_) return ready_.push(item, as);
     const visitors::visit inside(visitors_);
-    ready_.push(item, as);
+    inbox_.push(item, as);
     sleep_.unpark();
 }
 
@@ -33,6 +33,7 @@ void event_loop::start(timer& timer) noexcept {
 }
 
 bool event_loop::step() noexcept {
+    inbox_.move_to(ready_);
     work_item* const item = ready_.pop();
     if (item == nullptr) return false;
     item->run(*item);
@@ -62,7 +63,7 @@ void event_loop::run_until(done_flag& done) {
         if (events != nullptr) events->poll();
         int steps = 0;
         while (steps < steps_between_polls && done.load(env::acquire) == 0 && step()) ++steps;
-        if (steps == steps_between_polls || done.load(env::acquire) != 0 || !ready_.empty()) continue;
+        if (steps == steps_between_polls || done.load(env::acquire) != 0 || !inbox_.empty()) continue;
         if (events != nullptr) sleep_.park_in(*events, timers_.next());
         else sleep_.park(timers_.next());
     }

@@ -12,6 +12,30 @@ bool local_queue::push(work_item& item) noexcept {
     return true;
 }
 
+void local_queue::push(work_item& item, inbox& rest) noexcept {
+    while (!push(item)) {
+        constexpr std::uint64_t half = room / 2;
+        work_item* older[half];
+        std::uint64_t head = head_.load(env::acquire);
+        // relaxed, all three: the owner's own tail, and slots that only the owner fills.
+        if (tail_.load(env::relaxed) - head < half) continue;  // thieves have made room
+        for (std::uint64_t i = 0; i < half; ++i) older[i] = at(head + i).load(env::relaxed);
+        // acq_rel: as in pop().
+        if (!head_.compare_exchange_strong(head, head + half, env::acq_rel, env::acquire)) continue;
+        ready_queue chain;
+        for (work_item* const each : older) chain.push(*each, priority::normal);
+        rest.push_all(chain, half);
+    }
+}
+
+work_item* local_queue::refill(inbox& rest, std::size_t n) noexcept {
+    ready_queue some;
+    rest.take_some(some, n, room / 2);
+    work_item* const first = some.pop();
+    while (work_item* const each = some.pop()) (void)push(*each);  // there is room: the queue was empty
+    return first;
+}
+
 work_item* local_queue::pop() noexcept {
     const std::uint64_t tail = tail_.load(env::relaxed);  // relaxed: the owner's own
     std::uint64_t head = head_.load(env::acquire);

@@ -119,7 +119,7 @@ void thread_pool::post(work_item& item) noexcept {
     if (item.urgency == priority::high) {
         inbox_.push(item);
     } else if (work_item* const former = self->lifo.exchange(&item, env::seq_cst)) {
-        if (!self->queue.push(*former)) inbox_.push(*former);
+        self->queue.push(*former, inbox_);
     }
     notify();
 }
@@ -127,7 +127,7 @@ void thread_pool::post(work_item& item) noexcept {
 void thread_pool::post_last(work_item& item) noexcept {
     worker* const self = here();
     if (self == nullptr) return post_from_outside(item, priority::normal);
-    if (!self->queue.push(item)) inbox_.push(item, priority::normal);
+    self->queue.push(item, inbox_);
     notify();
 }
 
@@ -215,7 +215,7 @@ work_item* thread_pool::next_item(worker& self) noexcept {
         poll_events();
         if (work_item* const item = inbox_.pop()) return item;
     }
-    if (self.urgent_run < inbox::urgent_in_a_row) {
+    if (self.urgent_run < ready_queue::urgent_in_a_row) {
         if (work_item* const item = inbox_.pop_urgent()) {
             ++self.urgent_run;
             return item;
@@ -234,7 +234,10 @@ work_item* thread_pool::next_item(worker& self) noexcept {
     self.lifo_run = 0;
     if (work_item* const item = self.queue.pop()) return item;
     if (work_item* const item = self.lifo.exchange(nullptr, env::acq_rel)) return item;
-    return inbox_.pop();
+    work_item* const item = self.queue.refill(inbox_, workers_.size());
+    // Who was woken for these may have looked while they were in neither place.
+    if (!self.queue.empty()) notify();
+    return item;
 }
 
 work_item* thread_pool::steal(worker& self, bool also_lifo) noexcept {
@@ -270,7 +273,7 @@ work_item* thread_pool::search(worker& self) noexcept {
             for (int i = 0; i < pauses_between_looks; ++i) env::pause();
         }
         found = steal(self, round >= search_rounds);
-        if (found == nullptr) found = inbox_.pop();
+        if (found == nullptr) found = self.queue.refill(inbox_, workers_.size());
         if (found == nullptr && round == 1 && poll_events()) found = next_item(self);
     }
     if (found != nullptr) {

@@ -118,6 +118,53 @@ TEST(local_queue, a_queue_that_is_full_says_so_until_something_was_taken) {
     }));
 }
 
+TEST(local_queue, one_that_is_full_gives_its_older_half_away_while_a_thief_takes_his) {
+    expect_right(explore::run({.preemption_bound = 1}, [] {
+        static constexpr std::size_t room = 256;
+        struct full {
+            leat::local_queue owner, thief;
+            leat::inbox rest;
+            std::array<item, room + 1> items;
+        };
+        auto all = std::make_shared<full>();
+        for (std::size_t i = 0; i < room; ++i) explore::check(all->owner.push(loaded(all->items[i])), "room");
+        explore::thread("owner", [all] { all->owner.push(loaded(all->items[room]), all->rest); });
+        explore::thread("thief", [all] {
+            if (leat::work_item* const stolen = all->thief.steal_from(all->owner)) run(*stolen);
+        });
+        explore::join_all();
+        run_all(all->owner);
+        run_all(all->thief);
+        while (leat::work_item* const each = all->rest.pop()) run(*each);
+        explore::check(all->rest.empty(), "the inbox counts what comes and goes");
+        for (const item& each : all->items) explore::check(each.runs.read() == 1, "each item runs once");
+    }));
+}
+
+TEST(local_queue, two_that_refill_from_one_inbox_share_what_is_in_it) {
+    expect_right(explore::run({.preemption_bound = 2}, [] {
+        struct state : queues {
+            leat::inbox rest;
+        };
+        auto all = std::make_shared<state>();
+        all->rest.push(loaded(all->items[0]));
+        const auto take = [all](leat::local_queue& own) {
+            if (leat::work_item* const first = own.refill(all->rest, 2)) run(*first);
+            run_all(own);
+        };
+        explore::thread("one", [all, take] { take(all->owner); });
+        explore::thread("two", [all, take] { take(all->thief); });
+        explore::thread("outside", [all] {
+            leat::ready_queue chain;
+            for (unsigned i = 1; i < 4; ++i) chain.push(loaded(all->items[i]), leat::priority::normal);
+            all->rest.push_all(chain, 3);
+        });
+        explore::join_all();
+        while (!all->rest.empty()) take(all->owner);
+        for (const item& each : all->items) explore::check(each.runs.read() == 1, "each item runs once");
+    }));
+}
+
 TEST(inbox, what_two_threads_push_comes_out_once_and_in_the_order_of_each) {
     expect_right(explore::run(explore::all_schedules, [] {
         struct state {

@@ -36,7 +36,8 @@ private:
 
     seat seat_{this};
     detail::frame_cache frames_;
-    inbox ready_;
+    ready_queue ready_;  // of the thread that drives the loop
+    inbox inbox_;        // what others have posted
     timer_queue timers_;
     parker sleep_;
     visitors visitors_;

@@ -1,11 +1,8 @@
-// inbox: work items from any thread: first in, first out, the urgent before the others. The injection queue of the pool and
-// the whole queue of the event loop.
-//
-// Invariant: of so many items in a row that leave while normal ones wait at least one is normal.
+// inbox: a ready_queue that any thread may use. The injection queue of the pool, and what others post to an event loop.
 #pragma once
 
 #include <leat/base/env.hpp>
-#include <leat/task/work_item.hpp>
+#include <leat/runtime/ready_queue.hpp>
 
 namespace leat {
 
@@ -18,24 +15,23 @@ public:
     [[nodiscard]] work_item* pop() noexcept;
     // The oldest urgent one, or null.
     [[nodiscard]] work_item* pop_urgent() noexcept;
+    // Puts all of `chain`, which are `count` normal items, behind what is inside.
+    void push_all(ready_queue& chain, std::uint32_t count) noexcept;
+    // Moves about an n-th of what is inside to the end of `to`: one at least, `most` at most.
+    void take_some(ready_queue& to, std::size_t n, std::size_t most) noexcept;
+    // Moves all to the end of `to`.
+    void move_to(ready_queue& to) noexcept;
     // seq_cst pairs with a sleeper's announcement: see thread_pool.
     [[nodiscard]] bool empty() const noexcept { return count_.load(env::seq_cst) == 0; }
 
-    static constexpr unsigned urgent_in_a_row = 64;
-
 private:
-    struct list {
-        work_item* first = nullptr;
-        work_item* last = nullptr;
-    };
-    work_item* take_from(list& from) noexcept;
+    work_item* left(work_item* item) noexcept;
 
     env::mutex lock_;
-    list normal_;
-    list urgent_;
-    unsigned urgent_run_ = 0;              // urgent ones that have left since a normal one did
+    ready_queue items_;
+    // Both are written under lock_.
     env::atomic<std::uint32_t> count_{0};  // items inside
-    env::atomic<bool> has_urgent_{false};  // a hint, written under lock_: whether urgent_ has some
+    env::atomic<bool> has_urgent_{false};  // a hint: whether some are urgent
 };
 
 }  // namespace leat

@@ -7,8 +7,7 @@
 //  2. A slot is written only when head_ has passed its former content, so a thief that read a stale slot fails its exchange.
 #pragma once
 
-#include <leat/base/env.hpp>
-#include <leat/task/work_item.hpp>
+#include <leat/runtime/inbox.hpp>
 
 namespace leat {
 
@@ -16,6 +15,11 @@ class local_queue {
 public:
     // False when full. Owner only.
     [[nodiscard]] bool push(work_item& item) noexcept;
+    // As push(), which cannot fail: a full queue gives the older half to `rest`, whose lock is so taken once for many.
+    void push(work_item& item, inbox& rest) noexcept;
+    // Takes about an n-th of what is in `rest` into this queue, which is empty, and returns one of it; null when there was
+    // nothing. Owner only.
+    [[nodiscard]] work_item* refill(inbox& rest, std::size_t n) noexcept;
     // The oldest, or null. Owner only.
     [[nodiscard]] work_item* pop() noexcept;
     // Takes half of what `victim` has into this queue, which is empty, and returns one of it; null when there was nothing.
