@@ -41,9 +41,8 @@ public:
 private:
     struct one final : arm<void> {
         one(companions& owner, task<> body) noexcept
-            : arm<void>(owner.line_, std::move(body),
-                        [](arm_base& self) noexcept { static_cast<one&>(self).ends.arrive(); }),
-              ends(owner.ends_) {}
+            : arm<void>(owner.line_, std::move(body), ends_with<&at_end>()), ends(owner.ends_) {}
+        static void at_end(arm_base& self) noexcept { static_cast<one&>(self).ends.arrive(); }
         countdown& ends;
     };
     void start(task<> body, stop_source& stop) {

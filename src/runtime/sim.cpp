@@ -298,9 +298,10 @@ void simulation::note_end(ending how) {
 // The tree below the program's line, by the sources through which a stop request would go.
 std::string simulation::lines_waiting() {
     std::string text;
-    std::size_t count = 0;
+    std::vector<const context*> told;
     const auto tell = [&](const context& line, int depth) {
-        if (++count > lines_reported) return;
+        told.push_back(&line);
+        if (told.size() > lines_reported) return;
         const bool runs = line.waits_for() == nullptr || std::find(ready_.begin(), ready_.end(), &line) != ready_.end();
         text += fmt::format("{:{}}{} ", "", 2 * depth, line.name());
         if (line.label != 0) text += fmt::format("(line {}) ", line.label);
@@ -308,19 +309,30 @@ std::string simulation::lines_waiting() {
         text += '\n';
     };
     const auto visit = [&](const auto& self, stop_source& from, int depth) -> void {
-        std::vector<stop_callback*> below;  // newest first
-        from.for_each([&](stop_callback& each) { below.push_back(&each); });
-        for (auto each = below.rbegin(); each != below.rend(); ++each) {
-            if (stop_source* const source = child_stop_source::of(**each)) self(self, *source, depth);
-            context* const line = context::of(**each);
+        std::vector<stop_node*> below;
+        from.for_each([&](stop_node& each) { below.push_back(&each); });
+        std::reverse(below.begin(), below.end());
+        // A line is in the list since it first waited: in the order of their numbers they are found again.
+        const auto number = [](stop_node* node) {
+            return context::of(*node) == nullptr ? 0 : context::of(*node)->label;
+        };
+        std::stable_sort(below.begin(), below.end(), [&](auto* a, auto* b) { return number(a) < number(b); });
+        for (stop_node* const each : below) {
+            if (stop_source* const source = child_stop_source::of(*each)) self(self, *source, depth);
+            context* const line = context::of(*each);
             if (line == nullptr) continue;
             tell(*line, depth);
-            self(self, line->stop(), depth + 1);
+            self(self, line->below(), depth + 1);
         }
     };
     tell(*main_, 1);
-    visit(visit, main_->stop(), 2);
-    if (count > lines_reported) text += fmt::format("  and {} more\n", count - lines_reported);
+    visit(visit, main_->below(), 2);
+    // Those that have never waited are in no source's list.
+    for (work_item* const item : ready_) {
+        const context* const line = context::of(*item);
+        if (line != nullptr && std::find(told.begin(), told.end(), line) == told.end()) tell(*line, 2);
+    }
+    if (told.size() > lines_reported) text += fmt::format("  and {} more\n", told.size() - lines_reported);
     if (!text.empty()) text.pop_back();
     return text;
 }

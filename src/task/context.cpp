@@ -6,9 +6,8 @@
 
 namespace leat {
 
-context::~context() { upstream_.detach(); }
-
 bool context::begin(std::coroutine_handle<> at, const char* what, interruptible how, std::uint64_t suspended) noexcept {
+    if (!is_linked()) link();
     resume_point_ = at;
     waits_for_.store(what, env::relaxed);  // relaxed: a report, orders nothing
     std::uint64_t before = word_.load(env::relaxed);
@@ -70,8 +69,6 @@ void context::request_stop() noexcept {
     if ((before & bit_stop) != 0 || (before & mask_state) != state_waiting || (before & bit_deaf) != 0) return;
     if (claim({before & ~bit_suspended}, wake::cancelled)) resume();
 }
-
-void context::pass_on(stop_callback& link) noexcept { static_cast<upstream_link&>(link).self->request_stop(); }
 
 context& context::required(const char* what) noexcept {
     context* const here = current();

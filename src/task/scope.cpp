@@ -16,39 +16,22 @@ context& line_or_bug(std::source_location where) {
 
 }  // namespace
 
-detail::spawned_base::spawned_base(scope& owner, task_options how) noexcept
-    : arm_base(owner.line_, owner.where_, how.urgency, &at_end), owner_(owner) {
-    rename(how.name);
-}
-
-void detail::spawned_base::at_end(arm_base& self) noexcept {
-    auto& mine = static_cast<spawned_base&>(self);
-    scope& owner = mine.owner_;
-    if (mine.result().is_error()) owner.fail(mine.result().error());
-    delete &mine;  // before the arrival: arguments and frame are gone when the scope is joined
-    owner.ends_.arrive();
-}
-
 scope::scope(std::source_location where) : scope(line_or_bug(where)) {}
 
 scope::~scope() {
     if (joined_.load(env::relaxed)) return;  // relaxed: tasks that spawn have arrived, or it is a bug anyway
     std::string names;
-    stop_.for_each([&](stop_callback& each) {
+    std::size_t named = 0;
+    for_each([&](stop_node& each) {
         const context* const line = context::of(each);
         if (line == nullptr) return;
-        names += names.empty() ? ": " : ", ";
+        names += named++ == 0 ? ": " : ", ";
         names += line->name();
     });
+    // Those are in no list yet.
+    if (named < pending()) names += " (" + std::to_string(pending() - named) + " have not waited for anything so far)";
     bug("a scope was destroyed before it was joined, with " + std::to_string(pending()) + " of its tasks running" +
         names);
-}
-
-void scope::add(std::unique_ptr<detail::spawned_base> task) noexcept {
-    joined_.store(false, env::relaxed);  // relaxed: read by the owner, after the arrivals
-    ends_.add();
-    task->attach(stop_);
-    task.release()->post();
 }
 
 void scope::fail(std::exception_ptr error) noexcept {
@@ -57,7 +40,7 @@ void scope::fail(std::exception_ptr error) noexcept {
         if (first_error_) return;
         first_error_ = std::move(error);
     }
-    stop_.request_stop();
+    request_stop();
 }
 
 std::exception_ptr scope::finish(const context& line, bool throws) {

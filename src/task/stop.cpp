@@ -1,36 +1,40 @@
 #include <leat/task/stop.hpp>
 
-#include <leat/base/bug.hpp>
+#include <leat/task/context.hpp>
 
 namespace leat {
 
-stop_callback::~stop_callback() {
-    if (source_ != nullptr) bug("a stop callback was destroyed while attached");
-}
-
-void stop_callback::attach(stop_source& source) noexcept {
-    env::lock_guard held(source.lock_);
-    source_ = &source;
-    next_ = source.first_;
-    link_ = &source.first_;
+void stop_node::link() noexcept {
+    stop_source* const source = upstream();
+    if (source == nullptr) return;
+    env::lock_guard held(source->lock_);
+    upstream_ |= bit_linked;
+    next_ = source->first_;
+    link_ = &source->first_;
     if (next_ != nullptr) next_->link_ = &next_;
-    source.first_ = this;
+    source->first_ = this;
     // relaxed: written under the lock that is held here.
-    if (source.requested_.load(env::relaxed)) body_(*this);
+    if (source->requested_.load(env::relaxed)) pass_on();
 }
 
-void stop_callback::detach() noexcept {
-    if (source_ == nullptr) return;
-    env::lock_guard held(source_->lock_);
+void stop_node::leave_list() noexcept {
+    env::lock_guard held(upstream()->lock_);
     *link_ = next_;
     if (next_ != nullptr) next_->link_ = link_;
-    source_ = nullptr;
-    next_ = nullptr;
-    link_ = nullptr;
+    upstream_ &= ~bit_linked;
 }
 
-stop_source::~stop_source() {
-    if (first_ != nullptr) bug("a stop source was destroyed before the tasks below it ended");
+void stop_node::pass_on() noexcept {
+    switch (leads_to()) {
+        case target::function: {
+            auto& mine = static_cast<stop_callback&>(*this);
+            return mine.body_(mine);
+        }
+        case target::source:
+            return child_stop_source::of(*this)->request_stop();
+        case target::line:
+            return context::of(*this)->request_stop();
+    }
 }
 
 void stop_source::request_stop() noexcept {
@@ -38,9 +42,7 @@ void stop_source::request_stop() noexcept {
     // relaxed: all writes happen under this lock.
     if (requested_.load(env::relaxed)) return;
     requested_.store(true, env::release);  // pairs with stop_requested()
-    for (stop_callback* each = first_; each != nullptr; each = each->next_) each->body_(*each);
+    for (stop_node* each = first_; each != nullptr; each = each->next_) each->pass_on();
 }
-
-void child_stop_source::pass_on(stop_callback& self) noexcept { static_cast<link&>(self).target->request_stop(); }
 
 }  // namespace leat

@@ -172,6 +172,44 @@ TEST_P(context_wait, a_stop_request_leaves_a_deaf_wait_alone) {
     expect_right(report);
 }
 
+TEST(context, a_stop_request_is_known_to_a_line_that_has_never_waited_and_to_what_it_begins) {
+    expect_right(explore::run(all_schedules, [] {
+        struct state {
+            explore::hand_executor worker;
+            leat::stop_source stop;
+            context line{worker, "line"};
+        };
+        auto all = std::make_shared<state>();
+        all->line.attach(all->stop);
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        explore::thread("line", [all] {
+            const bool before = all->line.stop_requested();
+            const leat::child_stop_source below(all->line.stop());
+            explore::check(!before || below.stop_requested(), "who comes after the request is told at once");
+            while (!below.stop_requested()) env::pause();
+        });
+        explore::join_all();
+        explore::check(all->line.stop_requested(), "as is the line");
+        all->line.detach();
+    }));
+}
+
+TEST(context, a_line_that_has_never_waited_asks_its_source) {
+    expect_right(explore::run(all_schedules, [] {
+        struct state {
+            explore::hand_executor worker;
+            leat::stop_source stop;
+            context line{worker, "line"};
+        };
+        auto all = std::make_shared<state>();
+        all->line.attach(all->stop);
+        explore::thread("stopper", [all] { all->stop.request_stop(); });
+        explore::thread("line", [all] {
+            while (!all->line.stop_requested()) env::pause();
+        });
+    }));
+}
+
 leat::task<> wait_twice(scene& all, context::interruptible first, wake& second) {
     auto one = all.here.wait(door::publish::under_lock, first);
     all.seen = co_await one;

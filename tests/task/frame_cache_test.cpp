@@ -18,20 +18,20 @@ TEST(frame_cache, what_was_freed_last_is_the_next_block_of_its_class) {
     frame_cache mine;
     const frame_cache::here installed(mine);
     void* const first = allocate_frame(100);
-    void* const second = allocate_frame(112);
+    void* const second = allocate_frame(104);
     EXPECT_EQ(mine.kept(), 0U);
     free_frame(first, 100);
-    free_frame(second, 112);
-    EXPECT_EQ(mine.kept(), 224U);
-    void* const larger = allocate_frame(113);
+    free_frame(second, 104);
+    EXPECT_EQ(mine.kept(), 208U);
+    void* const larger = allocate_frame(105);
     EXPECT_NE(larger, second) << "of another class";
-    EXPECT_EQ(allocate_frame(97), second);
-    EXPECT_EQ(allocate_frame(112), first);
+    EXPECT_EQ(allocate_frame(89), second);
+    EXPECT_EQ(allocate_frame(104), first);
     EXPECT_EQ(mine.kept(), 0U);
-    free_frame(first, 112);
-    free_frame(second, 97);
-    free_frame(larger, 113);
-    EXPECT_EQ(mine.kept(), 224U + 128U);
+    free_frame(first, 104);
+    free_frame(second, 89);
+    free_frame(larger, 105);
+    EXPECT_EQ(mine.kept(), 208U + 120U);
 }
 
 TEST(frame_cache, sizes_above_the_classes_and_threads_without_a_cache_use_the_heap) {
@@ -47,13 +47,14 @@ TEST(frame_cache, sizes_above_the_classes_and_threads_without_a_cache_use_the_he
 }
 
 TEST(frame_cache, no_more_than_the_bound_is_kept_of_what_other_threads_made) {
+    constexpr std::size_t block = frame_cache::bytes_of(16);
     std::vector<void*> made;
-    for (std::size_t i = 0; i < 3 * frame_cache::most_kept / 256; ++i) made.push_back(allocate_frame(256));
+    for (std::size_t i = 0; i < 3 * frame_cache::most_kept / block; ++i) made.push_back(allocate_frame(block));
     std::thread([&] {
         frame_cache theirs;
         const frame_cache::here installed(theirs);
-        for (void* each : made) free_frame(each, 256);
-        EXPECT_EQ(theirs.kept(), frame_cache::keeps_any() ? frame_cache::most_kept : 0U);
+        for (void* each : made) free_frame(each, block);
+        EXPECT_EQ(theirs.kept() / block, frame_cache::keeps_any() ? frame_cache::most_kept / block + 1 : 0U);
     }).join();
 }
 
@@ -63,11 +64,11 @@ TEST(frame_cache, a_cache_inside_another_gives_the_thread_back) {
     const frame_cache::here first(outer);
     {
         const frame_cache::here second(inner);
-        free_frame(allocate_frame(64), 64);
+        free_frame(allocate_frame(72), 72);
     }
-    free_frame(allocate_frame(64), 64);
-    EXPECT_EQ(inner.kept(), 64U);
-    EXPECT_EQ(outer.kept(), 64U);
+    free_frame(allocate_frame(72), 72);
+    EXPECT_EQ(inner.kept(), 72U);
+    EXPECT_EQ(outer.kept(), 72U);
 }
 
 leat::task<> nested(int depth) {

@@ -58,7 +58,7 @@ protected:
     template <class T>
     struct root : arm_base {
         root(runtime& where, const char* name, task<T> work) noexcept
-            : arm_base(where, name, &at_end), owner(where), body(std::move(work)) {}
+            : arm_base(where, name, ends_with<&at_end>()), owner(where), body(std::move(work)) {}
         void post() { post_at(body.start_on(*this, end()), false); }
         outcome<T> take() {
             outcome<T> result = body.take_outcome();

@@ -52,18 +52,23 @@ private:
 };
 
 // What is common to arms of all types.
-class arm_base : public context {
+class arm_base : public context, protected frame_stub {
 public:
+    // What runs when the body has ended, on whatever thread ended it; it must arrive() or otherwise let the owner go.
     using end_function = void (*)(arm_base& self) noexcept;
+    template <end_function AtEnd>
+    struct ends_with {};
 
-    // `at_end` runs when the body has ended, on whatever thread ended it; it must arrive() or otherwise let the owner go.
-    arm_base(context& parent, end_function at_end) noexcept : context(parent), end_(this), at_end_(at_end) {}
+    template <end_function AtEnd>
+    arm_base(const context& parent, ends_with<AtEnd>) noexcept : context(parent), frame_stub(&ended<AtEnd>) {}
     // The same, on an executor and with a priority of its own.
-    arm_base(context& parent, executor& where, priority how_urgent, end_function at_end) noexcept
-        : context(parent, where, how_urgent), end_(this), at_end_(at_end) {}
+    template <end_function AtEnd>
+    arm_base(const context& parent, executor& where, priority how_urgent, ends_with<AtEnd>) noexcept
+        : context(parent, where, how_urgent), frame_stub(&ended<AtEnd>) {}
     // A line without a parent: the root of a run.
-    arm_base(executor& where, const char* name, end_function at_end) noexcept
-        : context(where, name), end_(this), at_end_(at_end) {}
+    template <end_function AtEnd>
+    arm_base(executor& where, const char* name, ends_with<AtEnd>) noexcept
+        : context(where, name), frame_stub(&ended<AtEnd>) {}
 
 protected:
     // Runs the body on this thread until it first waits or ends; or soon, when arms in arms would eat the stack.
@@ -74,21 +79,16 @@ protected:
         body.resume();
         env::this_thread(env::slot::context) = before;
     }
-    std::coroutine_handle<> end() noexcept { return end_.handle(); }
+    // What the body continues with.
+    std::coroutine_handle<> end() noexcept { return handle(); }
 
 private:
-    struct end_stub : frame_stub {
-        explicit end_stub(arm_base* owner) noexcept
-            : frame_stub([](frame_stub* stub) noexcept {
-                  arm_base& self = *static_cast<end_stub*>(stub)->arm;
-                  self.detach();
-                  self.at_end_(self);
-              }),
-              arm(owner) {}
-        arm_base* arm;
-    };
-    end_stub end_;
-    end_function at_end_;
+    template <end_function AtEnd>
+    static void ended(frame_stub* stub) noexcept {
+        auto& self = static_cast<arm_base&>(*stub);
+        self.unlink();
+        AtEnd(self);
+    }
 };
 
 // The wait of a line for its arms.
@@ -106,7 +106,8 @@ struct all_arrived {
 template <class T>
 class arm : public arm_base {
 public:
-    arm(context& parent, task<T> body, end_function at_end) noexcept
+    template <arm_base::end_function AtEnd>
+    arm(const context& parent, task<T> body, ends_with<AtEnd> at_end) noexcept
         : arm_base(parent, at_end), body_(std::move(body)) {}
 
     // Runs below `upstream` until the body first waits, or soon. Once.
@@ -134,11 +135,12 @@ private:
 template <class T>
 class lone_arm : public arm<T> {
 public:
-    lone_arm(context& line, task<T> body) noexcept
-        : arm<T>(line, std::move(body), [](arm_base& self) noexcept { static_cast<lone_arm&>(self).end_.arrive(); }) {}
+    lone_arm(const context& line, task<T> body) noexcept
+        : arm<T>(line, std::move(body), arm_base::ends_with<&at_end>()) {}
     [[nodiscard]] all_arrived arrived(const char* what) noexcept { return all_arrived{end_, what}; }
 
 private:
+    static void at_end(arm_base& self) noexcept { static_cast<lone_arm&>(self).end_.arrive(); }
     countdown end_{1};
 };
 

@@ -23,7 +23,7 @@
 
 namespace leat {
 
-class context : public work_item {
+class context : public work_item, protected stop_node {
 public:
     enum class wake : unsigned char { ready, cancelled, timed_out };
     // Names one wait of one context. Copied into queues; stale once claimed.
@@ -35,25 +35,35 @@ public:
     // A line of its own on `where`; `name` must outlive it (a literal, or owned by what owns the context).
     context(executor& where, const char* name) noexcept : context(where, name, &resume_coroutine) {}
     // A line below `parent`: its executor, name and priority, a wait and a stop of its own. NOLINTNEXTLINE(google-explicit-constructor)
-    explicit context(context& parent) noexcept : context(parent, *parent.exec_, parent.urgency) {}
+    explicit context(const context& parent) noexcept : context(parent, *parent.exec_, parent.urgency) {}
     // The same, on an executor and with a priority of its own. Any thread: the parent may be running.
-    context(context& parent, executor& where, priority how_urgent) noexcept : context(where, parent.name_) {
-        parent_ = &parent;
+    context(const context& parent, executor& where, priority how_urgent) noexcept : context(where, parent.name_) {
         urgency = how_urgent;
     }
-    ~context();
+    ~context() { unlink(); }
 
-    // Stop requests to `upstream` reach this context, until detach().
-    void attach(stop_source& upstream) noexcept { upstream_.attach(upstream); }
-    void detach() noexcept { upstream_.detach(); }
+    // Stop requests to `upstream` reach this context, until detach(). The line puts itself into the list of the source when
+    // it first waits, or something is attached below it: one that ends before has never taken the source's lock.
+    void attach(stop_source& upstream) noexcept { follow(upstream); }
+    void detach() noexcept { unlink(); }
     // Asks this line and everything below it to stop; ends an interruptible wait with wake::cancelled. Any thread, as long
     // as the context is known to live.
     void request_stop() noexcept;
-    [[nodiscard]] bool stop_requested() const noexcept { return stop_.stop_requested(); }
-    stop_source& stop() noexcept { return stop_; }
-    // The context that attached `link` to a source; null when something else did.
-    static context* of(stop_callback& link) noexcept {
-        return link.calls(&pass_on) ? static_cast<upstream_link&>(link).self : nullptr;
+    // For the line itself.
+    [[nodiscard]] bool stop_requested() const noexcept {
+        if (stop_.stop_requested()) return true;
+        return !is_linked() && upstream() != nullptr && upstream()->stop_requested();
+    }
+    // What is stopped with this line: for the line itself, to attach to and to ask.
+    stop_source& stop() noexcept {
+        if (!is_linked()) link();
+        return stop_;
+    }
+    // The same for a reader of the tree, which leaves it as it is.
+    stop_source& below() noexcept { return stop_; }
+    // The context that `node` passes requests on to; null when it is something else.
+    static context* of(stop_node& node) noexcept {
+        return node.leads_to() == target::line ? &static_cast<context&>(node) : nullptr;
     }
     // The same for an item that was posted.
     static context* of(work_item& item) noexcept {
@@ -64,7 +74,6 @@ public:
     executor& where() const noexcept { return *exec_; }
     const char* name() const noexcept { return name_; }
     void rename(const char* name) noexcept { name_ = name; }
-    context* parent() const noexcept { return parent_; }
     // What the line waits for, a literal; nullptr while it runs. Any thread, a snapshot.
     const char* waits_for() const noexcept {
         return waits_for_.load(env::relaxed);
@@ -125,9 +134,12 @@ public:
     // One unit of the cooperative budget, for an operation that completed at once: true when the line has had its share
     // and has been posted to go on at `at`, behind the others. The last thing that await_suspend does.
     [[nodiscard]] bool yields_at(std::coroutine_handle<> at) noexcept {
-        if (budget_-- > 0) return false;
-        post_at(at, true);
-        return true;
+        if (budget_ == 0) {
+            post_at(at, true);
+            return true;
+        }
+        --budget_;
+        return false;
     }
 
     // Counts resumptions nested on this stack: those that the compiler makes no tail call of, and arms that start in place.
@@ -142,10 +154,10 @@ public:
 
 protected:
     context(executor& where, const char* name, work_item::function body) noexcept
-        : work_item(body), exec_(&where), name_(name), upstream_(this) {}
+        : work_item(body), stop_node(target::line), exec_(&where), name_(name) {}
 
 private:
-    static constexpr int share = 256;  // operations a line may complete without a suspension
+    static constexpr std::uint8_t share = 255;  // operations a line may complete without a suspension
 
     // word_: bits 0-1: 0 running, 1 waiting, 2 claimed, 3 claimed and handed over before the commit; bit 2: the wait cannot
     // be interrupted; bit 3: stop was requested; bits 4-5: how the wait ended (enum wake); bit 6: the coroutine is
@@ -158,23 +170,16 @@ private:
 
     bool begin(std::coroutine_handle<> at, const char* what, interruptible how, std::uint64_t suspended) noexcept;
 
-    struct upstream_link : stop_callback {
-        explicit upstream_link(context* owner) noexcept : stop_callback(&pass_on), self(owner) {}
-        context* self;
-    };
-    static void pass_on(stop_callback& link) noexcept;
     static void resume_coroutine(work_item& item) noexcept;
 
     env::atomic<std::uint64_t> word_{0};
     std::coroutine_handle<> resume_point_;
     executor* exec_;  // written by the line while it runs; a claim of its wait orders the reads of others
     const char* name_;
-    context* parent_ = nullptr;
     env::atomic<const char*> waits_for_{nullptr};  // nullptr: runs; else a literal
-    stop_source stop_;                             // what runs below this line
-    upstream_link upstream_;
-    int budget_ = share;
-    int nested_ = 0;
+    [[no_unique_address]] stop_source stop_;       // what runs below this line; what follows lies in its padding
+    std::uint8_t budget_ = share;
+    std::uint16_t nested_ = 0;
 };
 
 // A promise whose coroutine runs on a context: what can await the operations of this library.
@@ -183,11 +188,12 @@ concept has_context = requires(Promise& promise) {
     { promise.leat_context() } noexcept -> std::same_as<context&>;
 };
 
-// A continuation that is a function instead of a coroutine: what a context that is nobody's child continues with. It has
-// the layout that GCC and Clang give the head of every frame (resume, destroy); tests/task/frame_stub_test.cpp probes it.
+// A continuation that is a function instead of a coroutine: what a context that is nobody's child continues with. It begins
+// as GCC and Clang let every frame begin, with the function that resumes; tests/task/frame_stub_test.cpp probes it. It lacks
+// the function that destroys, which follows in a frame: never destroyed through its handle.
 struct frame_stub {
     using function = void (*)(frame_stub*) noexcept;
-    explicit frame_stub(function body) noexcept : resume(body), destroy(body) {}
+    explicit frame_stub(function body) noexcept : resume(body) {}
     std::coroutine_handle<> handle() noexcept {
         void* head = this;
         // Hides which function this is. Frames are resumed with a calling convention of the compiler's own (the same code
@@ -197,7 +203,6 @@ struct frame_stub {
     }
 
     function resume;
-    function destroy;
 };
 
 }  // namespace leat

@@ -193,12 +193,11 @@ template <class T>
 class fork_task_awaiter : arm_base {
 public:
     fork_task_awaiter(fork_frame& frame, task<T>& body) noexcept
-        : arm_base(fork_worker::here()->line(), &at_end), frame_(frame), body_(body), again_(*this) {}
+        : fork_task_awaiter(frame, body, fork_worker::here()->line()) {}
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<>) noexcept {
-        context& root = *parent();
         fork_worker::here()->step_aside(frame_);
-        attach(root.stop());
+        attach(root_.stop());
         post_at(body_.start_on(*this, end()), false);
     }
     T await_resume() { return body_.take_outcome().get(); }
@@ -208,7 +207,7 @@ private:
         explicit again(fork_task_awaiter& owner) noexcept
             : frame_stub([](frame_stub* stub) noexcept {
                   fork_task_awaiter& self = static_cast<again*>(stub)->owner_;
-                  fork_worker::run_again(self.frame_, *self.parent());
+                  fork_worker::run_again(self.frame_, self.root_);
               }),
               owner_(owner) {}
         fork_task_awaiter& owner_;
@@ -217,6 +216,9 @@ private:
         auto& mine = static_cast<fork_task_awaiter&>(self);
         mine.post_at(mine.again_.handle(), false);
     }
+    fork_task_awaiter(fork_frame& frame, task<T>& body, context& root) noexcept
+        : arm_base(root, ends_with<&at_end>()), root_(root), frame_(frame), body_(body), again_(*this) {}
+    context& root_;
     fork_frame& frame_;
     task<T>& body_;
     again again_;

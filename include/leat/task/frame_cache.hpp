@@ -5,9 +5,11 @@
 // it to the heap. So a cache needs no lock, and one that gets more than it hands out (the consumer of what a neighbour makes)
 // stays within its bound.
 // Under a sanitizer and in the explorer's build every block goes to the heap, where a use after its end is seen.
+// What is taken for each await is inlined: frames have constant sizes, so that little is left of it.
 #pragma once
 
 #include <cstddef>
+#include <new>
 
 #include <leat/base/env.hpp>
 
@@ -15,8 +17,11 @@ namespace leat::detail {
 
 class frame_cache {
 public:
-    static constexpr std::size_t granule = 16;   // classes are its multiples, as they are the heap's
+    static constexpr std::size_t granule = 16;
     static constexpr std::size_t classes = 128;  // the largest: 2 KiB
+    // Classes end where those of the heap do: it gives multiples of 16 and keeps 8 bytes of each for itself.
+    static constexpr std::size_t bytes_of(std::size_t which) noexcept { return which * granule + 8; }
+    static constexpr std::size_t class_of(std::size_t size) noexcept { return (size + granule - 9) / granule; }
     static constexpr std::size_t most_kept = std::size_t{1} << 20U;  // bytes, of all classes together
 
     frame_cache() noexcept = default;
@@ -28,7 +33,19 @@ public:
     // Bytes kept for later; always 0 where every block goes to the heap.
     [[nodiscard]] std::size_t kept() const noexcept { return kept_; }
     // False under a sanitizer and in the explorer's build.
-    [[nodiscard]] static bool keeps_any() noexcept;
+    [[nodiscard]] static constexpr bool keeps_any() noexcept {
+#if defined(LEAT_EXPLORE) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+        return false;
+#elif defined(__has_feature)
+#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+        return false;
+#    else
+        return true;
+#    endif
+#else
+        return true;
+#endif
+    }
 
     // Makes this the calling thread's, until the end of the object; then the one before is again.
     class here {
@@ -50,13 +67,37 @@ private:
     struct block {
         block* next;
     };
+    // Where a block of that class may lie; null where it goes to the heap.
+    static frame_cache* of_class(std::size_t which) noexcept {
+        if (!keeps_any() || which >= classes) return nullptr;
+        return static_cast<frame_cache*>(env::this_thread(env::quick_slot::frames));
+    }
     block* free_[classes] = {};  // a list each
     std::size_t kept_ = 0;       // bytes
 };
 
 // For operator new and delete of promises and of what is spawned. Throws std::bad_alloc.
-[[nodiscard]] void* allocate_frame(std::size_t size);
+[[nodiscard]] inline void* allocate_frame(std::size_t size) {
+    const std::size_t which = frame_cache::class_of(size);
+    if (frame_cache* const cache = frame_cache::of_class(which)) {
+        frame_cache::block*& first = cache->free_[which];
+        if (frame_cache::block* const found = first) [[likely]] {
+            first = found->next;
+            cache->kept_ -= frame_cache::bytes_of(which);
+            return found;
+        }
+    }
+    // Whole classes, since another thread may keep it.
+    return ::operator new(which < frame_cache::classes ? frame_cache::bytes_of(which) : size);
+}
+
 // `size` as it was asked for. Any thread.
-void free_frame(void* frame, std::size_t size) noexcept;
+inline void free_frame(void* frame, std::size_t size) noexcept {
+    const std::size_t which = frame_cache::class_of(size);
+    frame_cache* const cache = frame_cache::of_class(which);
+    if (cache == nullptr || cache->kept_ >= frame_cache::most_kept) return ::operator delete(frame);
+    cache->free_[which] = new (frame) frame_cache::block{cache->free_[which]};
+    cache->kept_ += frame_cache::bytes_of(which);
+}
 
 }  // namespace leat::detail

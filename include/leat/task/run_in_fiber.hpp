@@ -36,6 +36,7 @@ struct fiber_frame : frame_stub {
     std::coroutine_handle<fiber_promise> handle() noexcept {
         return std::coroutine_handle<fiber_promise>::from_address(frame_stub::handle().address());
     }
+    function destroy = nullptr;  // never called
     fiber_promise promise;
 };
 

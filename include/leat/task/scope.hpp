@@ -8,6 +8,7 @@
 //  2. A finishing task touches nothing of the scope after its arrive(), unless it was the last one (see countdown).
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <source_location>
 #include <tuple>
@@ -34,56 +35,89 @@ class scope;
 
 namespace detail {
 
-// A spawned task on the heap: its context, function and arguments. Frees itself at its end.
+// A spawned task on the heap: its line and what it runs. Frees itself at its end.
 class spawned_base : public arm_base {
 public:
-    virtual ~spawned_base() = default;
     static void* operator new(std::size_t size) { return allocate_frame(size); }
     static void operator delete(void* block, std::size_t size) noexcept { free_frame(block, size); }
 
 protected:
-    spawned_base(scope& owner, task_options how) noexcept;
-    void post(std::coroutine_handle<> body) noexcept { post_at(body, false); }
-    using arm_base::end;
-
-private:
-    friend class leat::scope;
-    virtual void post() = 0;
-    virtual const outcome_base& result() const noexcept = 0;
-    static void at_end(arm_base& self) noexcept;
-    scope& owner_;
+    template <end_function AtEnd>
+    spawned_base(scope& owner, task_options how, ends_with<AtEnd> at_end) noexcept;
+    // The scope is known by its stop source, which the line follows: a task has no other field for it.
+    [[nodiscard]] scope& owner() const noexcept;
+    // Tells the scope that the task has ended, and how. `self` has no owner afterwards.
+    template <class Self>
+    static void leave(Self& self, const outcome_base& how);
 };
 
-template <class Body, class Function, class... Argument>
+// One whose frame holds all that it uses.
+template <class Body>
 class spawned final : public spawned_base {
 public:
+    spawned(scope& owner, task_options how, Body body) noexcept
+        : spawned_base(owner, how, ends_with<&at_end>()), body_(std::move(body)) {}
+    void post() { post_at(body_.start_on(*this, end()), false); }
+
+private:
+    static void at_end(arm_base& self) noexcept {
+        auto& mine = static_cast<spawned&>(self);
+        leave(mine, mine.body_.peek_outcome());
+    }
+    Body body_;
+};
+
+// One whose function and arguments are kept for the life of the task: its parameters may refer to the arguments, and a
+// lambda's captures are the lambda's.
+template <class Body, class Function, class... Argument>
+class spawned_call final : public spawned_base {
+public:
     template <class F, class... A>
-    spawned(scope& owner, task_options how, F&& fn, A&&... arguments)
-        : spawned_base(owner, how),
+    spawned_call(scope& owner, task_options how, F&& fn, A&&... arguments)
+        : spawned_base(owner, how, ends_with<&at_end>()),
           function_(std::forward<F>(fn)),
           arguments_(std::forward<A>(arguments)...),
           body_(std::apply(std::move(function_), std::move(arguments_))) {}
+    void post() { post_at(body_.start_on(*this, end()), false); }
 
 private:
-    void post() override { spawned_base::post(body_.start_on(*this, end())); }
-    const outcome_base& result() const noexcept override { return body_.peek_outcome(); }
-
-    // Kept for the life of the task: its parameters may refer to them, and a lambda's captures are the lambda's.
+    static void at_end(arm_base& self) noexcept {
+        auto& mine = static_cast<spawned_call&>(self);
+        leave(mine, mine.body_.peek_outcome());
+    }
     Function function_;
     std::tuple<Argument...> arguments_;
     Body body_;
 };
 
+// Whether a coroutine takes copies of all its arguments as they are, so that nobody else needs to keep them: a function,
+// or a lambda without captures, whose parameters are of the arguments' types, or numbers both.
+template <class Parameter, class Argument>
+constexpr bool is_copy_of =
+    std::is_same_v<Parameter, Argument> || (std::is_arithmetic_v<Parameter> && std::is_arithmetic_v<Argument>);
+template <class Function, class... Argument>
+constexpr bool takes_copies = false;
+template <class R, class... Parameter, class... Argument>
+    requires(sizeof...(Parameter) == sizeof...(Argument))
+constexpr bool takes_copies<R (*)(Parameter...), Argument...> = (is_copy_of<Parameter, Argument> && ...);
+template <class R, class... Parameter, class... Argument>
+    requires(sizeof...(Parameter) == sizeof...(Argument))
+constexpr bool takes_copies<R (*)(Parameter...) noexcept, Argument...> = (is_copy_of<Parameter, Argument> && ...);
+template <class Function, class... Argument>
+    requires(std::is_empty_v<Function> && requires(const Function& fn) { +fn; })
+constexpr bool takes_copies<Function, Argument...> =
+    takes_copies<decltype(+std::declval<const Function&>()), Argument...>;
+
 }  // namespace detail
 
-class scope {
+class scope : private child_stop_source {
 public:
     // Below the task that runs on this thread: its stop requests reach the scope's tasks, which run where it runs now, with
     // the priority that it has now.
     explicit scope(std::source_location where = std::source_location::current());
     // Below the line given.
     explicit scope(context& line) noexcept
-        : line_(line), where_(line.where()), urgency_(line.urgency), ends_(0), stop_(line.stop()) {}
+        : child_stop_source(line.stop()), line_(line), where_(line.where()), urgency_(line.urgency), ends_(0) {}
     ~scope();
 
     // Runs function(arguments…), which returns a task, on the scope's executor, never inside this call. Function and
@@ -105,14 +139,17 @@ public:
         using body = decltype(std::apply(std::declval<std::decay_t<Function>>(),
                                          std::declval<std::tuple<std::decay_t<Argument>...>>()));
         static_assert(detail::is_task<body>::value, "a scope spawns functions that return leat::task");
-        using block = detail::spawned<body, std::decay_t<Function>, std::decay_t<Argument>...>;
-        add(std::make_unique<block>(*this, how, std::forward<Function>(function),
-                                    std::forward<Argument>(arguments)...));
+        if constexpr (detail::takes_copies<std::decay_t<Function>, std::decay_t<Argument>...>) {
+            add(*new detail::spawned<body>(*this, how, std::invoke(function, std::forward<Argument>(arguments)...)));
+        } else {
+            using block = detail::spawned_call<body, std::decay_t<Function>, std::decay_t<Argument>...>;
+            add(*new block(*this, how, std::forward<Function>(function), std::forward<Argument>(arguments)...));
+        }
     }
 
     // Asks all tasks to stop, also those spawned later. Any thread.
-    void stop() noexcept { stop_.request_stop(); }
-    stop_source& source() noexcept { return stop_; }
+    void stop() noexcept { request_stop(); }
+    stop_source& source() noexcept { return *this; }
 
     // Awaits the end of all tasks; resumes on the awaiting task's executor. Rethrows the first error; throws cancelled when
     // the awaiting task was asked to stop. The wait itself cannot be interrupted: stop requests reach the tasks, which end.
@@ -147,20 +184,44 @@ private:
         bool throws_;
     };
 
-    void add(std::unique_ptr<detail::spawned_base> task) noexcept;
+    template <class Spawned>
+    void add(Spawned& task) noexcept {
+        joined_.store(false, env::relaxed);  // relaxed: read by the owner, after the arrivals
+        ends_.add();
+        task.post();
+    }
     std::exception_ptr finish(const context& line, bool throws);
 
     context& line_;
     executor& where_;  // this and the next: copies, since the line may move while tasks spawn
     priority urgency_;
     countdown ends_;
-    child_stop_source stop_;
     env::mutex lock_;
     std::exception_ptr first_error_;  // under lock_ until all have arrived
     env::atomic<bool> joined_{true};  // true: no task was spawned since the last join
 };
 
 namespace detail {
+
+template <arm_base::end_function AtEnd>
+spawned_base::spawned_base(scope& owner, task_options how, ends_with<AtEnd> at_end) noexcept
+    : arm_base(owner.line_, owner.where_, how.urgency, at_end) {
+    rename(how.name);
+    attach(owner);
+}
+
+inline scope& spawned_base::owner() const noexcept {
+    return static_cast<scope&>(static_cast<child_stop_source&>(*upstream()));
+}
+
+template <class Self>
+void spawned_base::leave(Self& self, const outcome_base& how) {
+    scope& owner = self.owner();
+    if (how.is_error()) [[unlikely]]
+        owner.fail(how.error());
+    delete &self;  // before the arrival: arguments and frame are gone when the scope is joined
+    owner.ends_.arrive();
+}
 
 template <class T, class Function, class... Argument>
 task<T> call_in(Function& fn, scope& work, Argument&... arguments) {

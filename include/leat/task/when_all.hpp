@@ -29,7 +29,8 @@ public:
         task<T> body;
         init(context& line, arm_group& shared, task<T> work) : parent(line), group(shared), body(std::move(work)) {}
     };
-    explicit group_arm(init from) noexcept : arm<T>(from.parent, std::move(from.body), &at_end), group_(from.group) {}
+    explicit group_arm(init from) noexcept
+        : arm<T>(from.parent, std::move(from.body), arm_base::ends_with<&at_end>()), group_(from.group) {}
     void start() noexcept { arm<T>::start(group_.stop); }
 
 private:

@@ -27,7 +27,9 @@ public:
             : parent(line), group(shared), place(where), body(std::move(work)) {}
     };
     explicit race_arm(init from) noexcept
-        : arm<T>(from.parent, std::move(from.body), &at_end), group_(from.group), place_(from.place) {}
+        : arm<T>(from.parent, std::move(from.body), arm_base::ends_with<&at_end>()),
+          group_(from.group),
+          place_(from.place) {}
     void start() noexcept { arm<T>::start(group_.stop); }
 
 private:

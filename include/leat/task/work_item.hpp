@@ -20,9 +20,8 @@ struct work_item {
 
     function run;               // may end the life of the item; an exception out of it ends the program
     work_item* next = nullptr;  // belongs to the queue that holds the item
+    std::uint32_t label = 0;    // belongs to the executor that it is posted to: the simulator numbers lines; 0 at first
     priority urgency = priority::normal;
-    std::uint32_t label =
-        0;  // belongs to the executor that the item is posted to: the simulator numbers lines; 0 at first
 
 protected:
     ~work_item() = default;

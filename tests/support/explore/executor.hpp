@@ -72,7 +72,7 @@ private:
 class line final : public arm_base {
 public:
     line(hand_executor& where, const char* name, task<> body) noexcept
-        : arm_base(where, name, &ended), home_(where), body_(std::move(body)) {}
+        : arm_base(where, name, ends_with<&ended>()), home_(where), body_(std::move(body)) {}
 
     // Runs the task up to its first wait, on this thread.
     void start() { arm_base::start(body_.start_on(*this, end())); }
