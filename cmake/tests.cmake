@@ -126,6 +126,17 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
     add_library(leat_bench_support STATIC bench/support/bench.cpp)
     target_include_directories(leat_bench_support PUBLIC bench)
     target_compile_definitions(leat_bench_support PRIVATE LEAT_BENCH_BUILD="${CMAKE_CXX_FLAGS} ${CMAKE_BUILD_TYPE}")
+    find_program(GO go)  # another, likewise
+    set(go_peers "")
+    if(GO)
+        set(go_peers ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/go_peers)
+        add_custom_command(OUTPUT ${go_peers} DEPENDS bench/support/peers.go VERBATIM
+                           COMMAND ${CMAKE_COMMAND} -E env GO111MODULE=off GOCACHE=${PROJECT_BINARY_DIR}/go
+                                   ${GO} build -o ${go_peers} ${PROJECT_SOURCE_DIR}/bench/support/peers.go)
+        add_custom_target(go_peers DEPENDS ${go_peers})
+        add_dependencies(leat_bench_support go_peers)
+    endif()
+    target_compile_definitions(leat_bench_support PRIVATE LEAT_BENCH_GO="${go_peers}")
     target_link_libraries(leat_bench_support PUBLIC leat_base PRIVATE leat_options)
     file(GLOB benches CONFIGURE_DEPENDS bench/*/*_bench.cpp)
     foreach(source IN LISTS benches)

@@ -1,14 +1,20 @@
 // Question: what do the smallest things cost that a program of tasks does all the time: to spawn and join a task, to await
 // one that has its value at once, to yield?
 //
-// Peers: oneTBB's task_group (as many threads) and std::async for spawn and join; a deferred std::async, which also makes a
-// lazy result on the heap, for the await; sched_yield between two threads bound to no CPU for the yield, the nearest thing
-// a program without tasks has.
+// Peers: oneTBB's task_group (as many threads), std::async, Boost.Asio's coroutines and Go for spawn and join; a deferred
+// std::async, which also makes a lazy result on the heap, and an asio::awaitable for the await; Go's Gosched, asio's post and
+// sched_yield between two threads bound to no CPU for the yield.
 // Not measured: fork and join of divide and conquer, stealing under uneven load, wake-ups of an idle machine.
 #include <future>
 #include <thread>
 #include <vector>
 
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <leat/leat.hpp>
 #include <support/bench.hpp>
 #include <tbb/task_arena.h>
@@ -119,6 +125,55 @@ std::uint64_t threads_that_yield(std::uint64_t count) {
     return done[0] + done[1];
 }
 
+// --- The same in asio, on one thread ---
+
+namespace asio = boost::asio;
+
+asio::awaitable<void> touch_in_asio(std::uint64_t* slot, std::uint64_t value) {
+    *slot += value;
+    co_return;
+}
+
+std::uint64_t spawn_in_asio(std::uint64_t batches) {
+    slots all(batch);
+    asio::io_context loop(1);
+    for (std::uint64_t round = 1; round <= batches; ++round) {
+        for (std::uint64_t i = 0; i < batch; ++i) asio::co_spawn(loop, touch_in_asio(&all[i], round), asio::detached);
+        loop.run();
+        loop.restart();
+    }
+    return sum_of(all);
+}
+
+asio::awaitable<std::uint64_t> ready_in_asio(std::uint64_t value) { co_return value ^ 1U; }
+
+std::uint64_t await_in_asio(std::uint64_t count) {
+    std::uint64_t sum = 0;
+    asio::io_context loop(1);
+    asio::co_spawn(
+        loop,
+        [](std::uint64_t times, std::uint64_t& result) -> asio::awaitable<void> {
+            for (std::uint64_t i = 0; i < times; ++i) result = result * 31 + co_await ready_in_asio(i);
+        }(count, sum),
+        asio::detached);
+    loop.run();
+    return sum;
+}
+
+std::uint64_t yield_in_asio(std::uint64_t count) {
+    std::uint64_t done = 0;
+    asio::io_context loop(1);
+    const auto often = [](std::uint64_t times, std::uint64_t& sum) -> asio::awaitable<void> {
+        for (std::uint64_t i = 0; i < times; ++i) {
+            co_await asio::post(asio::use_awaitable);
+            ++sum;
+        }
+    };
+    for (int i = 0; i < 2; ++i) asio::co_spawn(loop, often(count / 2, done), asio::detached);
+    loop.run();
+    return done;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -143,6 +198,16 @@ int main(int argc, char** argv) {
                   each(few * batch, [&] { return spawn_in_leat(*pool, few); }),
                   each(few * batch, [&] { return spawn_in_std(few); }));
 
+    bench.compare_go("spawn and join", "spawn", "ns/task",
+                     each(batches * batch, [&] { return spawn_in_leat(*pool, batches); }), batches * batch, threads,
+                     static_cast<double>(batches * batch));
+    bench.compare("spawn and join, one thread", "asio co_spawn", "ns/task",
+                  each(batches * batch, [&] { return spawn_in_leat(*alone, batches); }),
+                  each(batches * batch, [&] { return spawn_in_asio(batches); }));
+    bench.compare_go("spawn and join, one thread", "spawn", "ns/task",
+                     each(batches * batch, [&] { return spawn_in_leat(*alone, batches); }), batches * batch, 1,
+                     static_cast<double>(batches * batch));
+
     const std::uint64_t awaits = bench.size(2'000'000, 20'000);
     const auto await_in_leat = [&] {
         std::uint64_t sum = 0;
@@ -151,6 +216,9 @@ int main(int argc, char** argv) {
     };
     bench.compare("await of a ready task", "std::async, deferred", "ns/await", each(awaits, await_in_leat),
                   each(awaits, [&] { return deferred(awaits); }));
+
+    bench.compare("await of a ready task", "asio awaitable", "ns/await", each(awaits, await_in_leat),
+                  each(awaits, [&] { return await_in_asio(awaits); }));
 
     const std::uint64_t yields = bench.size(1'000'000, 10'000);
     const auto yield_in_leat = [&] {
@@ -161,5 +229,8 @@ int main(int argc, char** argv) {
     };
     bench.compare("yield", "std::this_thread::yield", "ns/yield", each(yields, yield_in_leat),
                   each(yields, [&] { return threads_that_yield(yields); }));
+    bench.compare("yield", "asio post", "ns/yield", each(yields, yield_in_leat),
+                  each(yields, [&] { return yield_in_asio(yields); }));
+    bench.compare_go("yield", "yield", "ns/yield", each(yields, yield_in_leat), yields, 1, static_cast<double>(yields));
     return bench.exit_code();
 }

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <string_view>
 #include <vector>
+
+#include <unistd.h>
 
 #include <fmt/format.h>
 #include <leat/base/machine.hpp>
@@ -56,6 +59,13 @@ double relative_iqr(const std::vector<double>& values) {
 }
 
 }  // namespace
+
+std::uint64_t resident_bytes() {
+    std::ifstream file("/proc/self/statm");
+    std::uint64_t pages = 0;
+    file >> pages >> pages;
+    return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
 
 session::session(int argc, char** argv, const char* name) : name_(name) {
     const auto refuse = [&](const std::string& what) {
@@ -111,6 +121,25 @@ void session::compare(const char* name, const char* peer, const char* unit, cons
     mine.value = median(our_values);
     other.value = median(their_values);
     put(name, peer, unit, mine, other, relative_iqr(ratios));
+}
+
+void session::compare_go(const char* name, const char* work, const char* unit, const side& ours, std::uint64_t count,
+                         unsigned processors, double units, unsigned most_rounds) {
+    const std::string peer = fmt::format("Go, {}", work);
+    const std::string program = LEAT_BENCH_GO;
+    if (program.empty()) return skip(name, peer.c_str(), "no Go when this was built");
+    const std::string line = fmt::format("{} {} {} {}", program, work, count, processors);
+    compare(
+        name, peer.c_str(), unit, ours,
+        [&]() -> sample {
+            std::FILE* const output = ::popen(line.c_str(), "r");  // NOLINT(cert-env33-c): words of ours alone
+            double value = 0;
+            std::uint64_t checksum = 0;
+            const bool read = output != nullptr && std::fscanf(output, "%lf %" SCNu64, &value, &checksum) == 2;
+            if (output == nullptr || ::pclose(output) != 0 || !read) fail(line + ": no result");
+            return {value / units, checksum};
+        },
+        most_rounds);
 }
 
 void session::record(const char* name, const char* peer, const char* unit, sample ours, sample theirs) {

@@ -43,6 +43,10 @@ public:
     // Fewer rounds than the session's can be asked for where a peer is slow.
     void compare(const char* name, const char* peer, const char* unit, const side& ours, const side& theirs,
                  unsigned most_rounds = 100);
+    // The same against bench/support/peers.go: its `work` with `count` on so many `processors`, whose figure is divided by
+    // `units`. Skipped, and said so, where there is no Go.
+    void compare_go(const char* name, const char* work, const char* unit, const side& ours, std::uint64_t count,
+                    unsigned processors, double units, unsigned most_rounds = 100);
     // The same for a single pair of figures that was measured elsewhere.
     void record(const char* name, const char* peer, const char* unit, sample ours, sample theirs);
     // Says on the screen that a peer was left out, and why.
@@ -70,6 +74,9 @@ double nanoseconds_of(Work&& work) {
     work();
     return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
 }
+
+// Bytes of this process in memory.
+[[nodiscard]] std::uint64_t resident_bytes();
 
 // Busy work of a fixed number of steps, each some 2 ns on a machine of the 2020s, with a result that depends on all of
 // them. Not calibrated: the same input gives the same checksum on every machine.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <leat/base/machine.hpp>
 #include <leat/leat.hpp>
 #include <leat/runtime/thread_pool.hpp>
 #include <leat/task/fork.hpp>
@@ -229,7 +230,8 @@ int main(int argc, char** argv) {
     const int matrix = static_cast<int>(bench.size(2048, 64));
     matmul matrix_product(matrix);
 
-    for (const unsigned threads : {1U, 2U}) {
+    const unsigned most = std::max(2U, leat::effective_machine().worker_count);
+    for (unsigned threads = 1; threads <= most; threads *= 2) {
         leat::thread_pool pool(threads);
         tbb::task_arena arena(static_cast<int>(threads));
         const auto compare = [&](const char* name, auto ours, auto theirs) {
@@ -241,6 +243,11 @@ int main(int argc, char** argv) {
                           }));
         };
         compare("fib", [&] { return run_in(pool, fib, fib_of); }, [&] { return fib_in_tbb(fib_of); });
+        // A goroutine a fork takes a hundred times as long: a smaller tree.
+        const int less = static_cast<int>(bench.size(27, 10));
+        bench.compare_go(fmt::format("fib({}), {} thread{}", less, threads, threads == 1 ? "" : "s").c_str(), "fib",
+                         "ms", measured([&] { return run_in(pool, fib, less); }), static_cast<std::uint64_t>(less),
+                         threads, 1e6);
         compare(
             "skynet", [&] { return run_in(pool, skynet, std::uint64_t{0}, leaves); },
             [&] { return skynet_in_tbb(0, leaves); });
