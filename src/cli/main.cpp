@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <leat/runtime/deadlock.hpp>
+
 int main(int argc, char** argv) {
     using namespace leat::cli;
     const closed_streams closed = prepare_process();
@@ -16,6 +18,8 @@ int main(int argc, char** argv) {
         return static_cast<int>(std::visit([closed](const auto& command) { return execute(command, closed); }, what));
     } catch (const usage_error& error) {
         return fail(exit_code::usage, fmt::format("leat: {}\n", error.what()));
+    } catch (const leat::deadlocked& error) {
+        return fail(exit_code::deadlock, fmt::format("leat: {}\n", error.what()));
     } catch (const std::exception& error) {
         return fail(exit_code::engine_failed, fmt::format("leat: {}\n", error.what()));
     }

@@ -2,6 +2,8 @@
 // next one, so there is no gap to fall into; whoever takes it back (restart) then looks at what was brought beside.
 #include <leat/io/service.hpp>
 
+#include <optional>
+
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 
@@ -11,7 +13,8 @@ struct service::state {
     // 1: one thread at a time runs it. Its locks stay, since others start operations.
     boost::asio::io_context context{1};
     // Without work a run would return at once.
-    boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{context.get_executor()};
+    std::optional<boost::asio::executor_work_guard<boost::asio::io_context::executor_type>> work{
+        context.get_executor()};
 };
 
 service::service(executor&) : state_(std::make_unique<state>()) {}
@@ -42,6 +45,17 @@ void service::wait(time_point deadline) noexcept {
 bool service::poll() noexcept { return run_what_is_ready(); }
 
 void service::interrupt() noexcept { state_->context.stop(); }
+
+bool service::has_nothing_pending() noexcept {
+    if (!beside_.empty()) return false;
+    // Without our own work the context is out of work, and stops, when no operation is pending.
+    state_->work.reset();
+    (void)state_->context.poll();
+    const bool out_of_work = state_->context.stopped();
+    state_->work.emplace(state_->context.get_executor());
+    if (out_of_work) state_->context.restart();
+    return out_of_work && beside_.empty();
+}
 
 bool service::run_what_is_ready() noexcept {
     boost::asio::io_context& events = state_->context;

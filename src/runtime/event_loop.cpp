@@ -63,11 +63,26 @@ void event_loop::run_until(done_flag& done) {
         if (events != nullptr) events->poll();
         int steps = 0;
         while (steps < steps_between_polls && done.load(env::acquire) == 0 && step()) ++steps;
+        if (steps != 0) still_.moved();
         if (steps == steps_between_polls || done.load(env::acquire) != 0 || !inbox_.empty()) continue;
-        if (events != nullptr) sleep_.park_in(*events, timers_.next());
-        else sleep_.park(timers_.next());
+        sleep(events);
     }
     worker = nullptr;
+}
+
+void event_loop::sleep(poller* events) noexcept {
+    time_point until = timers_.next();
+    if (until == time_point::max()) {  // nothing comes by itself, but from outside
+        const time_point now = env::now();
+        if (still_.is_due(now)) {
+            const bool alone = events == nullptr || events->has_nothing_pending();
+            if (!ready_.empty() || !inbox_.empty() || (alone && look_for_deadlock(1))) return;
+        }
+        if (still_.tells_suspicion(now)) tell_suspicion(still_.age(now));
+        until = still_.next_look(now);
+    }
+    if (events != nullptr) sleep_.park_in(*events, until);
+    else sleep_.park(until);
 }
 
 void event_loop::signal(done_flag& done) noexcept {

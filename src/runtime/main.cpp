@@ -54,6 +54,7 @@ struct main_frame::state {
     struct sigaction before_term{};
 
     static void watch(void* raw) {
+        const bystander wakes_nobody;  // a signal asks tasks to stop, which ends no wait for another task
         auto& self = *static_cast<state*>(raw);
         const sigset_t ours = watched();
         ::sigprocmask(SIG_UNBLOCK, &ours, nullptr);  // this thread's mask, on Linux
@@ -114,6 +115,8 @@ int main_frame::failed() noexcept {
         throw;
     } catch (const cancelled&) {
         return ended(1);
+    } catch (const deadlocked&) {
+        return ended(3);  // it is in the log
     } catch (const std::exception& error) {
         print_line(fmt::format("error: {}", error.what()));
     } catch (...) {

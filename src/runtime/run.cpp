@@ -6,8 +6,8 @@
 namespace leat {
 
 std::unique_ptr<runtime> make_runtime(const run_options& options) {
-    if (options.threads == 1) return std::make_unique<event_loop>();
-    return std::make_unique<thread_pool>(options.threads);
+    if (options.threads == 1) return std::make_unique<event_loop>(options.suspect_deadlock_after);
+    return std::make_unique<thread_pool>(options.threads, options.suspect_deadlock_after);
 }
 
 }  // namespace leat

@@ -1,8 +1,11 @@
 #include <leat/runtime/runtime.hpp>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <leat/base/bug.hpp>
+#include <leat/base/log.hpp>
+#include <leat/base/sanitizer.hpp>
 
 namespace leat {
 
@@ -16,6 +19,56 @@ void runtime::check_can_run() const noexcept {
     if (in_forked_child())
         bug("a runtime made before fork() was asked to run a task in the child, where its threads are not: make "
             "another");
+}
+
+runtime::running_root::running_root(runtime& where, context& line) noexcept : where_(where), line_(line) {
+    env::lock_guard held(where_.roots_lock_);
+    next_ = std::exchange(where_.roots_, this);
+}
+
+runtime::running_root::~running_root() {
+    env::lock_guard held(where_.roots_lock_);
+    running_root** link = &where_.roots_;
+    while (*link != this) link = &(*link)->next_;
+    *link = next_;
+}
+
+unsigned runtime::threads_of_process() noexcept {
+    struct stat tasks{};  // a folder for each thread, and . and .. of it
+    if (::stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink < 3) return ~0U;
+    const auto threads = static_cast<unsigned>(tasks.st_nlink) - 2;
+    return threads - (sanitizer::thread ? 1 : 0);  // ThreadSanitizer has one of its own
+}
+
+std::string runtime::report_roots() {
+    std::string text;
+    for (running_root* each = roots_; each != nullptr; each = each->next_)
+        text += detail::report_lines(each->line_) + (each->next_ != nullptr ? "\n" : "");
+    return text;
+}
+
+bool runtime::look_for_deadlock(unsigned own) noexcept {
+    if (threads_of_process() != own + detail::bystander::all()) return false;
+    env::lock_guard held(roots_lock_);
+    if (roots_ == nullptr) return false;
+    const std::string lines = report_roots();
+    if (lines.find("waits for sleep") != std::string::npos) return false;  // for ever, since no timer is set
+    const auto report = std::make_shared<const std::string>("deadlock: every task waits for another\n" + lines);
+    log(log_level::error, *report);
+    for (running_root* each = roots_; each != nullptr; each = each->next_) {
+        if (each->report_) bug("a deadlock that a stop request does not end:\n" + lines);
+        each->report_ = report;
+        each->line_.request_stop();
+    }
+    return true;
+}
+
+void runtime::tell_suspicion(duration age) noexcept {
+    env::lock_guard held(roots_lock_);
+    if (roots_ == nullptr) return;
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(age).count();
+    log(log_level::warning, "a deadlock is suspected: nothing has run for " + std::to_string(seconds) +
+                                " s, and only something outside could wake a task\n" + report_roots());
 }
 
 }  // namespace leat

@@ -18,7 +18,6 @@ constexpr std::uint64_t steps_without_time = 1000;
 constexpr duration time_of_a_step = std::chrono::microseconds(1);
 // What a run that failed may take to end, beside as many steps again as it took before.
 constexpr std::uint64_t steps_to_end = 10'000;
-constexpr std::size_t lines_reported = 100;
 // A timer set for later than this never fires: time_point::max() is how one waits for ever.
 constexpr time_point last_time = time_point::max() - duration(1);
 
@@ -292,49 +291,7 @@ void simulation::note_end(ending how) {
     result_.steps = steps_;
     result_.time = now_.time_since_epoch();
     result_.trace = trace_;
-    if (how != ending::finished) result_.waiting = lines_waiting();
-}
-
-// The tree below the program's line, by the sources through which a stop request would go.
-std::string simulation::lines_waiting() {
-    std::string text;
-    std::vector<const context*> told;
-    const auto tell = [&](const context& line, int depth) {
-        told.push_back(&line);
-        if (told.size() > lines_reported) return;
-        const bool runs = line.waits_for() == nullptr || std::find(ready_.begin(), ready_.end(), &line) != ready_.end();
-        text += fmt::format("{:{}}{} ", "", 2 * depth, line.name());
-        if (line.label != 0) text += fmt::format("(line {}) ", line.label);
-        text += runs ? "is ready" : fmt::format("waits for {}", line.waits_for());
-        text += '\n';
-    };
-    const auto visit = [&](const auto& self, stop_source& from, int depth) -> void {
-        std::vector<stop_node*> below;
-        from.for_each([&](stop_node& each) { below.push_back(&each); });
-        std::reverse(below.begin(), below.end());
-        // A line is in the list since it first waited: in the order of their numbers they are found again.
-        const auto number = [](stop_node* node) {
-            return context::of(*node) == nullptr ? 0 : context::of(*node)->label;
-        };
-        std::stable_sort(below.begin(), below.end(), [&](auto* a, auto* b) { return number(a) < number(b); });
-        for (stop_node* const each : below) {
-            if (stop_source* const source = child_stop_source::of(*each)) self(self, *source, depth);
-            context* const line = context::of(*each);
-            if (line == nullptr) continue;
-            tell(*line, depth);
-            self(self, line->below(), depth + 1);
-        }
-    };
-    tell(*main_, 1);
-    visit(visit, main_->below(), 2);
-    // Those that have never waited are in no source's list.
-    for (work_item* const item : ready_) {
-        const context* const line = context::of(*item);
-        if (line != nullptr && std::find(told.begin(), told.end(), line) == told.end()) tell(*line, 2);
-    }
-    if (told.size() > lines_reported) text += fmt::format("  and {} more\n", told.size() - lines_reported);
-    if (!text.empty()) text.pop_back();
-    return text;
+    if (how != ending::finished) result_.waiting = leat::detail::report_lines(*main_, ready_);
 }
 
 void simulation::run_until(done_flag& done) {

@@ -60,7 +60,7 @@ struct thread_pool::worker : seat {
     std::uint32_t random = 1;
 };
 
-thread_pool::thread_pool(unsigned threads) {
+thread_pool::thread_pool(unsigned threads, duration suspect_after) : still_(suspect_after) {
     if (threads > max_threads)
         throw std::invalid_argument("a thread pool of " + std::to_string(threads) + " threads was asked for: at most " +
                                     std::to_string(max_threads));
@@ -298,8 +298,15 @@ void thread_pool::fall_asleep(worker& self) noexcept {
         if (driver_.compare_exchange_strong(nobody, &self, env::seq_cst, env::relaxed)) {
             // Read after driver_ is ours: who changes them later unparks us.
             poller* const events = events_.load(env::seq_cst);
-            const time_point deadline = next_timer();
-            if (events != nullptr) {
+            time_point deadline = next_timer();
+            bool stays_awake = false;
+            if (deadline == time_point::max()) {  // nothing comes by itself, but from outside
+                stays_awake = look_for_what_hangs(events);
+                deadline = still_.next_look(env::now());
+            }
+            if (stays_awake) {
+                // What it has just posted itself nobody may have been woken for.
+            } else if (events != nullptr) {
                 env::lock_guard polling(events_lock_);
                 self.sleep.park_in(*events, deadline);
             } else {
@@ -319,6 +326,26 @@ void thread_pool::fall_asleep(worker& self) noexcept {
     idle_.fetch_add(one_searching - one_asleep, env::seq_cst);
 }
 
+// By the driver, while it counts as asleep.
+// True when there is something to run.
+bool thread_pool::look_for_what_hangs(poller* events) noexcept {
+    const time_point now = env::now();
+    if (still_.is_due(now)) {
+        // acquire, and first: what a thread has posted before it was counted is seen below.
+        const unsigned own = size() + runs_.load(env::acquire);
+        bool alone = true;
+        if (events != nullptr) {
+            env::lock_guard polling(events_lock_);
+            alone = events->has_nothing_pending();
+        }
+        if (anything_ready()) return true;
+        const bool all_asleep = idle_.load(env::seq_cst) == size() * one_asleep;
+        if (alone && all_asleep && look_for_deadlock(own)) return true;
+    }
+    if (still_.tells_suspicion(now)) tell_suspicion(still_.age(now));
+    return false;
+}
+
 void thread_pool::work(worker& self) noexcept {
     env::this_thread(env::slot::worker) = static_cast<seat*>(&self);
     const detail::frame_cache::here frames_here(self.frames);
@@ -333,13 +360,16 @@ void thread_pool::work(worker& self) noexcept {
             self.is_searching = false;
             if (searching(idle_.fetch_sub(one_searching, env::seq_cst)) == 1) notify();
         }
+        still_.moved();
         item->run(*item);
     }
     env::this_thread(env::slot::worker) = nullptr;
 }
 
 void thread_pool::run_until(done_flag& done) {
+    runs_.fetch_add(1, env::release);  // after the post that began the run: see look_for_what_hangs()
     while (done.load(env::acquire) == 0) env::futex_wait(done, 0);  // pairs with signal()
+    runs_.fetch_sub(1, env::relaxed);
 }
 
 void thread_pool::signal(done_flag& done) noexcept {

@@ -4,12 +4,19 @@
 #include <child_output.hpp>
 #include <gtest/gtest.h>
 
+#include <csignal>
+
+#include <sys/time.h>
+
 #include <leat/io/descriptor.hpp>
+#include <leat/io/signals.hpp>
 #include <leat/runtime/blocking.hpp>
 #include <leat/runtime/run.hpp>
+#include <leat/sync/semaphore.hpp>
 #include <leat/task/scope.hpp>
 #include <leat/task/timeout.hpp>
 #include <leat/task/when_all.hpp>
+#include <leat/task/when_any.hpp>
 
 namespace {
 
@@ -130,6 +137,53 @@ TEST_P(io_service, a_deadline_ends_a_wait) {
         const auto how = co_await ready.readable(leat::env::now() + std::chrono::seconds(30));
         EXPECT_EQ(how, wake::ready);
     });
+}
+
+// What is said of a deadlock in `program`; "" when there was none.
+template <class Program>
+std::string deadlock_in(const leat::run_options& options, Program program) {
+    try {
+        leat::run(options, program);
+    } catch (const leat::deadlocked& found) {
+        return found.what();
+    }
+    return "";
+}
+
+// Rings while nobody else is there but this thread and the workers.
+leat::task<int> an_alarm() {
+    leat::io::signals alarm({SIGALRM});
+    struct itimerval in_a_while{};
+    in_a_while.it_value.tv_usec = 300'000;
+    ::setitimer(ITIMER_REAL, &in_a_while, nullptr);
+    co_return co_await alarm.next();
+}
+
+leat::task<int> for_ever() {
+    co_await leat::sleep_for(std::chrono::hours::max());
+    co_return 0;
+}
+
+TEST_P(io_service, a_wait_for_a_descriptor_is_no_deadlock_and_without_it_there_is_one) {
+    pipe_pair pipe;
+    const auto waits = [](int fd) -> leat::task<> {
+        leat::semaphore nothing(0);
+        leat::io::descriptor ready(fd);
+        const auto how = co_await ready.readable(leat::env::now() + std::chrono::milliseconds(1));
+        EXPECT_EQ(how, wake::timed_out);
+        (void)co_await nothing.acquire();
+    };
+    EXPECT_NE(deadlock_in(options(), [&] { return waits(pipe.reader()); }), "");
+    EXPECT_EQ(deadlock_in(options(), []() -> leat::task<> { co_await an_alarm(); }), "");
+}
+
+TEST_P(io_service, a_task_that_sleeps_until_it_is_stopped_is_no_deadlock) {
+    EXPECT_EQ(deadlock_in(options(),
+                          []() -> leat::task<> {
+                              auto either = leat::when_any(an_alarm(), for_ever());
+                              co_await std::move(either);
+                          }),
+              "");
 }
 
 INSTANTIATE_TEST_SUITE_P(runtimes, io_service, testing::Values(1U, 2U, 4U),

@@ -36,6 +36,7 @@ private:
     void wait(time_point deadline) noexcept override;
     bool poll() noexcept override;
     void interrupt() noexcept override;
+    bool has_nothing_pending() noexcept override;
     bool run_what_is_ready() noexcept;
 
     struct state;

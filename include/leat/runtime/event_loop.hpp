@@ -13,7 +13,8 @@ namespace leat {
 
 class event_loop final : public runtime {
 public:
-    event_loop() = default;
+    // `suspect_after`: run_options::suspect_deadlock_after.
+    explicit event_loop(duration suspect_after = {}) noexcept : still_(suspect_after) {}
     ~event_loop() override;
 
     // Any thread.
@@ -33,6 +34,7 @@ private:
     void signal(done_flag& done) noexcept override;
     void put(work_item& item, priority as) noexcept;
     bool step() noexcept;
+    void sleep(poller* events) noexcept;
 
     seat seat_{this};
     detail::frame_cache frames_;
@@ -41,6 +43,7 @@ private:
     timer_queue timers_;
     parker sleep_;
     visitors visitors_;
+    detail::stillness still_;
     env::atomic<poller*> events_{nullptr};  // null until the io layer brings one
 };
 

@@ -33,8 +33,8 @@ private:
 }  // namespace detail
 
 // Runs `program`, a function that returns task<void> or task<int> and takes nothing or (int argc, char** argv), on all
-// effective CPUs. Returns the exit code: the program's int or 0; 1 after an uncaught error; 130 or 143 when SIGINT or
-// SIGTERM stopped it.
+// effective CPUs. Returns the exit code: the program's int or 0; 1 after an uncaught error; 3 after a deadlock, which was
+// reported; 130 or 143 when SIGINT or SIGTERM stopped it.
 template <class Program>
 int main(int argc, char** argv, Program&& program, run_options options = {}) {
     detail::main_frame frame;

@@ -6,6 +6,7 @@
 // a runtime of its own, unless it was forked by a task: such a child ends by exec or _exit, without awaiting anything.
 #pragma once
 
+#include <leat/runtime/deadlock.hpp>
 #include <leat/task/arm.hpp>
 
 namespace leat {
@@ -14,6 +15,9 @@ struct run_options {
     unsigned threads = 0;         // 0: the effective CPUs of the machine; 1: an event_loop on the calling thread
     stop_source* stop = nullptr;  // asking it to stop asks the root task
     const char* name = "main";    // of the root task, a literal
+    // When nothing has run for so long and something outside could still wake a task, who waits for what is told in the
+    // log: see deadlock.hpp. Zero: never.
+    duration suspect_deadlock_after{};
     run_options() = default;
     explicit run_options(unsigned count) : threads(count) {}
 };
@@ -23,15 +27,17 @@ public:
     virtual ~runtime() = default;
 
     // Runs `body` to its end on this runtime while the calling thread waits (thread_pool) or does the work (event_loop).
-    // Gives its value, or throws its error or cancelled. Any thread, several at once for a thread_pool. Not from inside a
-    // task, nor in a forked child (bugs).
+    // Gives its value, or throws its error or cancelled; deadlocked when all tasks came to wait for each other. Any thread,
+    // several at once for a thread_pool. Not from inside a task, nor in a forked child (bugs).
     template <class T>
     T run(task<T> body, stop_source* stop = nullptr, const char* name = "main") {
         check_can_run();
         root<T> line(*this, name, std::move(body));
         if (stop != nullptr) line.attach(*stop);
+        const running_root here(*this, line);
         line.post();
         run_until(line.done);
+        here.throw_if_deadlocked();
         return line.take().get();
     }
 
@@ -54,6 +60,15 @@ protected:
     // A bug where a run is not possible: inside a task, in a forked child.
     void check_can_run() const noexcept;
 
+    // For an implementation that stands still, where nothing but another thread could post: ends the runs as deadlocked when
+    // there is no other thread, `own` and bystanders aside. `own` was counted before the look at what could be ready. True
+    // when it did: then there is something to run.
+    [[nodiscard]] bool look_for_deadlock(unsigned own) noexcept;
+    // Tells in the log how the lines stand, and for how long they have.
+    void tell_suspicion(duration age) noexcept;
+    // The threads of the process that could post something, were they not this runtime's.
+    [[nodiscard]] static unsigned threads_of_process() noexcept;
+
     // The line of a run: begun by post(), and its outcome taken once `done` is set.
     template <class T>
     struct root : arm_base {
@@ -75,7 +90,28 @@ protected:
     };
 
 private:
+    // Keeps the root of a run where look_for_deadlock() finds it.
+    class running_root {
+    public:
+        running_root(runtime& where, context& line) noexcept;
+        running_root(const running_root&) = delete;
+        ~running_root();
+        void throw_if_deadlocked() const {
+            if (report_) throw deadlocked(*report_);
+        }
+
+    private:
+        friend class runtime;
+        runtime& where_;
+        context& line_;
+        running_root* next_;
+        std::shared_ptr<const std::string> report_;  // null: no deadlock was found
+    };
+    [[nodiscard]] std::string report_roots();
+
     const int process_;
+    env::mutex roots_lock_;
+    running_root* roots_ = nullptr;  // newest first
 };
 
 }  // namespace leat

@@ -148,7 +148,6 @@ private:
     void note_step(const char* what, std::uint32_t line, std::uint32_t number);
     void note_end(ending how);
     void require_home() const noexcept;
-    std::string lines_waiting();
 
     seat seat_{this};
     leat::detail::frame_cache frames_;

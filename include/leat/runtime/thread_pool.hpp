@@ -22,8 +22,8 @@ namespace leat {
 class thread_pool final : public runtime {
 public:
     // `threads` workers; 0: the effective CPUs. Throws std::invalid_argument above max_threads, std::system_error when the
-    // system refuses a thread.
-    explicit thread_pool(unsigned threads = 0);
+    // system refuses a thread. `suspect_after`: run_options::suspect_deadlock_after.
+    explicit thread_pool(unsigned threads = 0, duration suspect_after = {});
     ~thread_pool() override;
     static constexpr unsigned max_threads = 1024;
 
@@ -52,6 +52,7 @@ private:
     bool fire_timers() noexcept;
     [[nodiscard]] time_point next_timer() const noexcept;
     void fall_asleep(worker& self) noexcept;
+    [[nodiscard]] bool look_for_what_hangs(poller* events) noexcept;
     [[nodiscard]] bool anything_ready() const noexcept;
     [[nodiscard]] bool forks_run(const worker& self) const noexcept;
     void notify() noexcept;
@@ -63,6 +64,8 @@ private:
     inbox inbox_;
     timer_queue timers_;  // set by threads from outside; each worker has its own
     visitors visitors_;
+    detail::stillness still_;
+    env::atomic<unsigned> runs_{0};         // threads that wait in run_until()
     env::atomic<poller*> events_{nullptr};  // null until the io layer brings one
     env::atomic<worker*> driver_{nullptr};  // null: nobody sleeps for events; else who does, or is about to
     env::mutex events_lock_;                // the poller's one user: the driver over its sleep, others only try

@@ -50,6 +50,9 @@ public:
     virtual bool poll() noexcept = 0;
     // Makes a wait that is under way, or else the next one, return soon. Any thread.
     virtual void interrupt() noexcept = 0;
+    // Whether no operation is under way that could end some time: nothing will ever be posted unless somebody asks for it.
+    // By the one thread that may wait.
+    virtual bool has_nothing_pending() noexcept { return false; }
 };
 
 class executor {

@@ -1,0 +1,92 @@
+#include <leat/runtime/deadlock.hpp>
+
+#include <algorithm>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace leat::detail {
+
+namespace {
+
+constexpr std::size_t lines_told = 100;
+constexpr unsigned looks = 4;  // after 0.1, 1, 10 and 100 seconds
+
+}  // namespace
+
+env::atomic<unsigned> bystander::count{0};
+
+// The tree by the sources through which a stop request would go.
+std::string report_lines(context& root, std::span<work_item* const> ready) {
+    std::string text;
+    std::vector<const context*> told;
+    const auto tell = [&](const context& line, int depth) {
+        told.push_back(&line);
+        if (told.size() > lines_told) return;
+        const bool runs = line.waits_for() == nullptr || std::find(ready.begin(), ready.end(), &line) != ready.end();
+        text += fmt::format("{:{}}{} ", "", 2 * depth, line.name());
+        if (line.label != 0) text += fmt::format("(line {}) ", line.label);
+        text += runs ? "is ready" : fmt::format("waits for {}", line.waits_for());
+        text += '\n';
+    };
+    const auto visit = [&](const auto& self, stop_source& from, int depth) -> void {
+        std::vector<stop_node*> below;
+        from.for_each([&](stop_node& each) { below.push_back(&each); });
+        std::reverse(below.begin(), below.end());
+        // A line is in the list since it first waited: in the order of their numbers they are found again.
+        const auto number = [](stop_node* node) {
+            return context::of(*node) == nullptr ? 0 : context::of(*node)->label;
+        };
+        std::stable_sort(below.begin(), below.end(), [&](auto* a, auto* b) { return number(a) < number(b); });
+        for (stop_node* const each : below) {
+            if (stop_source* const source = child_stop_source::of(*each)) self(self, *source, depth);
+            context* const line = context::of(*each);
+            if (line == nullptr) continue;
+            tell(*line, depth);
+            self(self, line->below(), depth + 1);
+        }
+    };
+    tell(root, 1);
+    visit(visit, root.below(), 2);
+    // Those that have never waited are in no source's list.
+    for (work_item* const item : ready) {
+        const context* const line = context::of(*item);
+        if (line != nullptr && std::find(told.begin(), told.end(), line) == told.end()) tell(*line, 2);
+    }
+    if (told.size() > lines_told) text += fmt::format("  and {} more\n", told.size() - lines_told);
+    text.pop_back();
+    return text;
+}
+
+time_point stillness::at(unsigned look) const noexcept {
+    duration after = std::chrono::milliseconds(100);
+    for (unsigned i = 1; i < look; ++i) after *= 10;
+    return since_ + after;
+}
+
+time_point stillness::next_look(time_point now) noexcept {
+    if (!enabled) return time_point::max();
+    unsigned look = look_.load(env::relaxed);
+    if (look == 0) {
+        since_ = now;
+        told_ = suspect_after_ == duration::zero();
+        look = 1;
+        look_.store(look, env::relaxed);
+    }
+    const time_point proof = look <= looks ? at(look) : time_point::max();
+    return told_ ? proof : std::min(proof, since_ + suspect_after_);
+}
+
+bool stillness::is_due(time_point now) noexcept {
+    unsigned look = look_.load(env::relaxed);
+    if (look == 0 || look > looks || now < at(look)) return false;
+    return look_.compare_exchange_strong(look, look + 1, env::relaxed, env::relaxed);
+}
+
+bool stillness::tells_suspicion(time_point now) noexcept {
+    if (told_ || look_.load(env::relaxed) == 0 || now < since_ + suspect_after_) return false;
+    told_ = true;
+    return true;
+}
+
+}  // namespace leat::detail
