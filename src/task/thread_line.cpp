@@ -23,6 +23,11 @@ void thread_line::park_until(time_point deadline, ticket which) noexcept {
     resumed_.store(0, env::relaxed);
 }
 
+void thread_line::sleep_until(time_point when) noexcept {
+    thread_line line("sleep_until");
+    if (line.begin_wait({}, "sleep")) line.park_until(when, line.current_ticket());
+}
+
 void thread_line::post(work_item&) noexcept {
     resumed_.store(1, env::release);  // pairs with park(); the thread may leave and free this from here on
     env::futex_wake(resumed_, 1);

@@ -19,6 +19,7 @@
 #include <leat/base/env.hpp>
 #include <leat/task/executor.hpp>
 #include <leat/task/stop.hpp>
+#include <leat/task/wait_place.hpp>
 #include <leat/task/work_item.hpp>
 
 namespace leat {
@@ -78,8 +79,19 @@ public:
     const char* waits_for() const noexcept {
         return waits_for_.load(env::relaxed);
     }  // relaxed: a report, orders nothing
+    // The object that it waits at, where that is one that can say who holds it; nullptr otherwise. For the line itself, and
+    // for reports on lines that all stand still: what waits is in no queue, and so the link for that names the place.
+    const wait_place* waits_at() const noexcept {
+        return at_place_ ? static_cast<const wait_place*>(static_cast<const void*>(work_item::next)) : nullptr;
+    }
 
     // --- Waiting, called by the line itself ---
+
+    // Before a wait, and with nullptr after it: for reports.
+    void set_waits_at(wait_place* place) noexcept {
+        at_place_ = place != nullptr;
+        if (at_place_) work_item::next = static_cast<work_item*>(static_cast<void*>(place));
+    }
 
     // Begins a wait that resumes at `at`. False, and no wait, when a stop was requested that could interrupt it. From here
     // on the line counts as suspended: for callers that publish the ticket under a lock which the resumed line takes too,
@@ -179,6 +191,7 @@ private:
     env::atomic<const char*> waits_for_{nullptr};  // nullptr: runs; else a literal
     [[no_unique_address]] stop_source stop_;       // what runs below this line; what follows lies in its padding
     std::uint8_t budget_ = share;
+    bool at_place_ = false;  // whether work_item::next is the place where it waits
     std::uint16_t nested_ = 0;
 };
 

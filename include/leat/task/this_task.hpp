@@ -2,6 +2,7 @@
 #pragma once
 
 #include <leat/task/task.hpp>
+#include <leat/task/wait_limit.hpp>
 
 namespace leat {
 
@@ -20,22 +21,10 @@ struct [[nodiscard]] ask_context {
     decltype(auto) await_resume() const noexcept { return get(*line); }
 };
 
-// `time` as a duration of our clock. Where a century does not reach it is for ever: hours::max() has no value in it.
-template <class Rep, class Period>
-constexpr duration within_clock(std::chrono::duration<Rep, Period> time) noexcept {
-    using seconds = std::chrono::duration<double>;
-    constexpr std::chrono::hours century(24 * 36525);
-    if constexpr (std::is_same_v<decltype(time), duration>) return time;
-    if (seconds(time) > seconds(century)) return duration::max();
-    if (seconds(time) < -seconds(century)) return -century;
-    return std::chrono::duration_cast<duration>(time);
-}
-
 // A wait for a point in time.
-class sleeper : timer {
+class sleeper {
 public:
-    explicit sleeper(time_point until) noexcept : timer(&wake) { due = until; }
-    explicit sleeper(duration time) noexcept : timer(&wake), relative_(time) {}
+    explicit sleeper(time_limit until) noexcept : limit_(until) {}
     bool await_ready() const noexcept { return false; }
     template <has_context Promise>
     bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
@@ -46,18 +35,15 @@ public:
 
 private:
     bool suspend(context& line, std::coroutine_handle<> at) noexcept;
-    static void wake(timer& self) noexcept;
-    duration relative_ = duration::min();  // min(): `due` holds the point
+    wait_limit limit_;
     context* line_ = nullptr;
-    context::ticket ticket_;
 };
 
 // What sleep_for and sleep_until give: a description that can be moved; the awaiter is made in the awaiting frame.
-template <class When>
 struct [[nodiscard]] sleep_operation {
-    When when;
-    explicit sleep_operation(When value) noexcept : when(value) {}
-    sleeper operator co_await() const noexcept { return sleeper(when); }
+    time_limit until;
+    explicit sleep_operation(time_limit end) noexcept : until(end) {}
+    sleeper operator co_await() const noexcept { return sleeper(until); }
 };
 
 struct [[nodiscard]] yielder {
@@ -99,7 +85,7 @@ inline auto yield() noexcept { return detail::yielder{}; }
 // A time of zero or less does not wait (but lets others run now and then); one beyond the clock waits for ever.
 template <class Rep, class Period>
 auto sleep_for(std::chrono::duration<Rep, Period> time) noexcept {
-    return detail::sleep_operation(detail::within_clock(time));
+    return detail::sleep_operation(time);
 }
 inline auto sleep_until(time_point until) noexcept { return detail::sleep_operation(until); }
 

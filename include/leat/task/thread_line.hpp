@@ -15,6 +15,8 @@ public:
     void park() noexcept;
     // The same until `deadline`: then ends the wait `which` as timed_out, unless it has just been ended.
     void park_until(time_point deadline, ticket which) noexcept;
+    // The calling thread waits for a point in time, and for nothing else. A bug as above.
+    static void sleep_until(time_point when) noexcept;
 
 private:
     void post(work_item& item) noexcept override;
