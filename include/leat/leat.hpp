@@ -6,8 +6,16 @@
 #include <leat/runtime/main.hpp>
 #include <leat/runtime/run.hpp>
 #include <leat/runtime/strand.hpp>
+#include <leat/sync/barrier.hpp>
+#include <leat/sync/condition_variable.hpp>
+#include <leat/sync/event.hpp>
+#include <leat/sync/latch.hpp>
 #include <leat/sync/mutex.hpp>
+#include <leat/sync/once.hpp>
+#include <leat/sync/rate_limiter.hpp>
+#include <leat/sync/recursive_mutex.hpp>
 #include <leat/sync/semaphore.hpp>
+#include <leat/sync/shared_mutex.hpp>
 #include <leat/task/async_generator.hpp>
 #include <leat/task/fiber.hpp>
 #include <leat/task/fork.hpp>

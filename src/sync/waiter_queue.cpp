@@ -4,6 +4,16 @@
 
 namespace leat {
 
+namespace {
+
+// Where very many are served, the time goes into waiting for their memory: what the turn after this one needs.
+void fetch_ahead(const waiter& coming) noexcept {
+    __builtin_prefetch(coming.next);
+    __builtin_prefetch(coming.line);
+}
+
+}  // namespace
+
 void waiter_queue::push_back(waiter& last) noexcept {
     last.previous = last_;
     last.next = nullptr;
@@ -25,20 +35,21 @@ void waiter_queue::remove(waiter& which) noexcept {
 waiter* waiter_queue::claim_first() noexcept {
     while (first_ != nullptr) {
         waiter& candidate = *first_;
+        if (candidate.next != nullptr) fetch_ahead(*candidate.next);
         remove(candidate);
-        if (candidate.line->claim(candidate.wait, context::wake::ready)) return &candidate;
+        if (candidate.claim()) return &candidate;
     }
     return nullptr;
 }
 
 void resume_list::resume_all() noexcept {
-    waiter* in_order = nullptr;
     while (first_ != nullptr) {
-        waiter* const rest = first_->next;
-        first_->next = std::exchange(in_order, first_);
-        first_ = rest;
+        waiter& each = *first_;
+        first_ = each.next;
+        if (first_ != nullptr) fetch_ahead(*first_);
+        each.resume();
     }
-    while (in_order != nullptr) std::exchange(in_order, in_order->next)->resume();
+    last_ = nullptr;
 }
 
 }  // namespace leat

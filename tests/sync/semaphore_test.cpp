@@ -315,7 +315,7 @@ TEST(semaphore_death, destroyed_while_tasks_wait) {
                      co_await leat::this_task::yield();
                      none.reset();
                  }),
-                 "bug: a semaphore was destroyed while tasks wait for it");
+                 "bug: a semaphore: destroyed while somebody waits for it");
 }
 
 }  // namespace

@@ -1,27 +1,25 @@
 // semaphore: a number of permits. acquire() waits in order of arrival; one that asks for many is not overtaken by others
 // that ask for few, so nobody starves.
-//
-// Invariants (under lock_):
-//  1. available_ + held permits + permits claimed for waiters not yet resumed = permits given at construction and by
-//     release().
-//  2. When waiters_ holds one that can be served from available_, somebody is about to serve it: release and the leaving
-//     of the first waiter both serve.
 #pragma once
 
-#include <cstddef>
-#include <optional>
+#include <utility>
 
-#include <leat/sync/waiter_queue.hpp>
+#include <leat/sync/permits.hpp>
 
 namespace leat {
 
-class semaphore {
-public:
-    explicit semaphore(std::size_t permits) noexcept : available_(permits) {}
-    // Destroying one with waiters is a bug.
-    ~semaphore();
+class semaphore : detail::permits {
+    struct request;
 
-    // Permits held; gives them back when destroyed. Move-only. Its semaphore must outlive it.
+public:
+    using permits::unlimited;
+    // With so many permits to begin with, and never more than `most`: releasing more, and asking for more at once, are bugs.
+    explicit semaphore(std::size_t available, std::size_t most = unlimited) noexcept
+        : permits(this_kind, available, most) {}
+    // Destroying one with waiters is a bug.
+    ~semaphore() = default;
+
+    // Permits held; gives them back when destroyed. Move-only; any task or thread may do so. Its semaphore must outlive it.
     class [[nodiscard]] permit {
     public:
         permit(permit&& other) noexcept : owner_(other.owner_), count_(other.count_) { other.owner_ = nullptr; }
@@ -48,47 +46,43 @@ public:
     };
 
     // Awaits `count` permits (first come, first served); resumes on the awaiting task's executor. Throws cancelled when
-    // stopped; then no permit is held and none is lost. Any number of tasks at once.
-    auto acquire(std::size_t count = 1) noexcept { return acquire_operation(*this, count); }
+    // stopped while it waits; then no permit is held and none is lost. What is there it gives even to a task that was asked
+    // to stop. Any number of tasks at once.
+    auto acquire(std::size_t count = 1) noexcept { return detail::operation<request>(asked{this, count}); }
+    // The same for a limited time: std::nullopt when it was over first.
+    auto acquire_for(time_limit limit, std::size_t count = 1) noexcept {
+        return detail::timed_operation<request>(asked{this, count}, limit);
+    }
+    auto acquire_until(time_point until, std::size_t count = 1) noexcept { return acquire_for(until, count); }
     // Permits at once, or none. Does not overtake waiters. Any thread.
-    [[nodiscard]] std::optional<permit> try_acquire(std::size_t count = 1) noexcept;
+    [[nodiscard]] std::optional<permit> try_acquire(std::size_t count = 1) noexcept {
+        if (!try_take(count)) return std::nullopt;
+        return permit(*this, count);
+    }
+    // As acquire(), for threads that run no tasks.
+    permit blocking_acquire(std::size_t count = 1) noexcept {
+        return detail::block<request>(asked{this, count}, "blocking_acquire");
+    }
+    std::optional<permit> blocking_acquire_for(time_limit limit, std::size_t count = 1) noexcept {
+        return detail::block<request>(asked{this, count}, "blocking_acquire_for", limit);
+    }
+
     // Adds permits, and serves waiters: they are posted, never resumed inside. Any thread, also without having acquired.
-    void release(std::size_t count = 1) noexcept;
+    void release(std::size_t count = 1) noexcept { give(count); }
     // A snapshot.
-    [[nodiscard]] std::size_t available() const noexcept;
+    using permits::available;
 
 private:
-    struct awaiter : private waiter {
-        awaiter(semaphore& from, std::size_t permits) noexcept : owner(from), count(permits) {}
-        awaiter(const awaiter&) = delete;
-        bool await_ready() const noexcept { return false; }
-        template <has_context Promise>
-        bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
-            return owner.wait(*this, self.promise().leat_context(), self);
-        }
-        permit await_resume() {
-            owner.leave(*this);
-            return permit(owner, count);
-        }
-        friend class semaphore;
-        semaphore& owner;
-        std::size_t count;
-        bool waited = false;
-    };
-    struct [[nodiscard]] acquire_operation {
-        acquire_operation(semaphore& from, std::size_t permits) noexcept : owner(from), count(permits) {}
-        awaiter operator co_await() const noexcept { return {owner, count}; }
-        semaphore& owner;
+    static constexpr kind this_kind{"a semaphore"};
+    struct asked {
+        semaphore* from;
         std::size_t count;
     };
-
-    bool wait(awaiter& self, context& line, std::coroutine_handle<> at) noexcept;
-    void leave(awaiter& self);
-    void serve(resume_list& served) noexcept;
-
-    mutable env::mutex lock_;
-    std::size_t available_;
-    waiter_queue waiters_;
+    struct request : permits::request {
+        using asked = semaphore::asked;
+        explicit request(asked what) noexcept : permits::request(*what.from, what.count) {}
+        permit value() noexcept { return permit(static_cast<semaphore&>(from), count); }
+    };
 };
 
 }  // namespace leat

@@ -16,7 +16,17 @@ namespace leat {
 struct waiter {
     // Makes this the waiter of the wait that `line` has just begun. `line` was set before that wait began and is not written
     // here: a stop request may have resumed the line already, which reads it without the lock.
-    void wait_as(const context& who) noexcept { wait = who.current_ticket(); }
+    void wait_as(const context& who) noexcept {
+        wait = who.current_ticket();
+        chosen = false;
+    }
+    // Ends that wait as `ready`. False when it has ended otherwise: nothing is to be handed over then. With the primitive's
+    // lock held.
+    [[nodiscard]] bool claim() noexcept {
+        if (!line->claim(wait, context::wake::ready)) return false;
+        chosen = true;
+        return true;
+    }
     // For the claimer, after it has written what it hands over, and better after it has left its lock.
     void resume() noexcept { line->resume(); }
 
@@ -25,6 +35,7 @@ struct waiter {
     waiter* previous = nullptr;
     waiter* next = nullptr;
     bool linked = false;
+    bool chosen = false;  // the wait was ended through this node: tells a line which of several places it was
 };
 
 class waiter_queue {
@@ -51,14 +62,16 @@ private:
 class resume_list {
 public:
     void add(waiter& claimed) noexcept {
-        claimed.next = first_;
-        first_ = &claimed;
+        claimed.next = nullptr;
+        (last_ == nullptr ? first_ : last_->next) = &claimed;
+        last_ = &claimed;
     }
     // In the order in which they were added.
     void resume_all() noexcept;
 
 private:
-    waiter* first_ = nullptr;  // newest first
+    waiter* first_ = nullptr;
+    waiter* last_ = nullptr;
 };
 
 }  // namespace leat

@@ -11,6 +11,7 @@
 #include <leat/flow/output_closed.hpp>
 #include <leat/flow/record.hpp>
 #include <leat/sync/mutex.hpp>
+#include <leat/sync/semaphore.hpp>
 #include <leat/task/scope.hpp>
 
 namespace leat {
