@@ -56,6 +56,13 @@ bool write_report(int fd, const std::string& text) {
     return true;
 }
 
+// That a stage computes for long is nothing that those who run a command could change: it is not reported.
+run_options on_all_threads() {
+    run_options options;
+    options.report_holds_after = duration::zero();
+    return options;
+}
+
 class session final : public flow_observer {
 public:
     session(session_plan plan, screen& messages)
@@ -163,7 +170,7 @@ private:
     }
 
     // First, so that it ends last: signals and pipes let go of its I/O when they end.
-    std::unique_ptr<runtime> runtime_ = make_runtime(run_options{});
+    std::unique_ptr<runtime> runtime_ = make_runtime(on_all_threads());
     session_plan plan_;
     screen& screen_;
     io::unique_fd report_file_;

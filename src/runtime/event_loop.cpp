@@ -10,8 +10,14 @@ namespace {
 constexpr int steps_between_polls = 64;  // a busy loop looks at events and timers this often
 }
 
+event_loop::event_loop(duration suspect_after, duration report_holds_after) : still_(suspect_after) {
+    if (report_holds_after == duration::zero()) return;
+    watch_ = std::make_unique<hold_watch>(std::vector{&seat_.running}, report_holds_after);
+}
+
 event_loop::~event_loop() {
     if (in_forked_child()) {
+        if (watch_) watch_->forget();
         forget_attachments();
         return;
     }
@@ -36,6 +42,7 @@ bool event_loop::step() noexcept {
     inbox_.move_to(ready_);
     work_item* const item = ready_.pop();
     if (item == nullptr) return false;
+    seat_.running.begins(*item);
     item->run(*item);
     return true;
 }
@@ -48,6 +55,7 @@ bool event_loop::poll() noexcept {
     bool any = timers_.fire(env::now());
     if (poller* const events = events_.load(env::acquire)) any |= events->poll();
     for (int i = 0; i < steps_between_polls && step(); ++i) any = true;
+    seat_.running.rests();
     env::this_thread(env::slot::context) = line;
     worker = before;
     return any;
@@ -65,8 +73,10 @@ void event_loop::run_until(done_flag& done) {
         while (steps < steps_between_polls && done.load(env::acquire) == 0 && step()) ++steps;
         if (steps != 0) still_.moved();
         if (steps == steps_between_polls || done.load(env::acquire) != 0 || !inbox_.empty()) continue;
+        seat_.running.rests();
         sleep(events);
     }
+    seat_.running.rests();
     worker = nullptr;
 }
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include <leat/base/bug.hpp>
+#include <leat/runtime/runtime.hpp>
 
 namespace leat {
 
@@ -41,9 +42,12 @@ bool strand::core::has_ready() noexcept {
 
 void strand::core::run_some(work_item& self) noexcept {
     auto& mine = static_cast<core&>(self);
+    // None on an executor that is no runtime of ours.
+    auto* const seat = static_cast<runtime::seat*>(env::this_thread(env::slot::worker));
     for (int ran = 0; ran < items_in_a_row; ++ran) {
         if (!mine.has_ready()) return;
         work_item* const item = std::exchange(mine.ready, mine.ready->next);
+        if (seat != nullptr) seat->running.begins(*item);
         item->run(*item);
     }
     mine.below.post_last(mine);

@@ -31,7 +31,7 @@ constexpr int pauses_between_looks = 32;
 
 struct thread_pool::worker : seat {
     explicit worker(thread_pool& owner) noexcept
-        : seat{&owner},
+        : seat(&owner),
           pool(owner),
           forks({&owner.idle_, [](void* self) noexcept { static_cast<thread_pool*>(self)->notify(); }, &owner}) {}
     thread_pool& pool;
@@ -46,6 +46,7 @@ struct thread_pool::worker : seat {
         explicit loot_item(worker& thief) noexcept
             : work_item([](work_item& item) noexcept {
                   auto& self = static_cast<loot_item&>(item);
+                  self.owner.running.begins(detail::fork_worker::line_of(*self.frame));
                   self.owner.forks.run_stolen(*self.frame);
               }),
               owner(thief) {}
@@ -60,7 +61,8 @@ struct thread_pool::worker : seat {
     std::uint32_t random = 1;
 };
 
-thread_pool::thread_pool(unsigned threads, duration suspect_after) : still_(suspect_after) {
+thread_pool::thread_pool(unsigned threads, duration suspect_after, duration report_holds_after)
+    : still_(suspect_after) {
     if (threads > max_threads)
         throw std::invalid_argument("a thread pool of " + std::to_string(threads) + " threads was asked for: at most " +
                                     std::to_string(max_threads));
@@ -70,6 +72,11 @@ thread_pool::thread_pool(unsigned threads, duration suspect_after) : still_(susp
     for (unsigned i = 0; i < count; ++i) {
         workers_.push_back(std::make_unique<worker>(*this));
         workers_.back()->random = i * 2654435761U + 1;
+    }
+    if (report_holds_after != duration::zero()) {
+        std::vector<now_running*> watched;
+        for (const auto& each : workers_) watched.push_back(&each->running);
+        watch_ = std::make_unique<hold_watch>(watched, report_holds_after);
     }
     for (unsigned i = 0; i < count; ++i) {
         const std::string name = "leat-" + std::to_string(i);
@@ -84,6 +91,7 @@ thread_pool::thread_pool(unsigned threads, duration suspect_after) : still_(susp
 thread_pool::~thread_pool() {
     if (in_forked_child()) {
         for (auto& each : workers_) each->thread.forget();
+        if (watch_) watch_->forget();
         forget_attachments();
         return;
     }
@@ -285,6 +293,7 @@ work_item* thread_pool::search(worker& self) noexcept {
 }
 
 void thread_pool::fall_asleep(worker& self) noexcept {
+    self.running.rests();
     {
         env::lock_guard held(sleepers_lock_);
         sleepers_.push_back(&self);
@@ -361,6 +370,7 @@ void thread_pool::work(worker& self) noexcept {
             if (searching(idle_.fetch_sub(one_searching, env::seq_cst)) == 1) notify();
         }
         still_.moved();
+        self.running.begins(*item);
         item->run(*item);
     }
     env::this_thread(env::slot::worker) = nullptr;

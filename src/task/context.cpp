@@ -6,6 +6,8 @@
 
 namespace leat {
 
+static_assert(sizeof(std::source_location) == sizeof(void*), "each context holds one");
+
 bool context::begin(std::coroutine_handle<> at, const char* what, interruptible how, std::uint64_t suspended) noexcept {
     if (!is_linked()) link();
     resume_point_ = at;

@@ -223,6 +223,8 @@ void fork_worker::attend() {
 
 void fork_worker::mark_stolen(fork_frame& frame) noexcept { ++frame.stolen.write(); }
 
+context& fork_worker::line_of(const fork_frame& stolen) noexcept { return *stolen.home->root->line; }
+
 void fork_worker::run_stolen(fork_frame& frame) noexcept {
     fork_root& root = *frame.home->root;
     use_root(root);

@@ -13,8 +13,9 @@ namespace leat {
 
 class event_loop final : public runtime {
 public:
-    // `suspect_after`: run_options::suspect_deadlock_after.
-    explicit event_loop(duration suspect_after = {}) noexcept : still_(suspect_after) {}
+    // `suspect_after`: run_options::suspect_deadlock_after. Unless it is zero, a task that holds the loop for
+    // `report_holds_after` is reported, from a thread that exists for it alone: see run_options.
+    explicit event_loop(duration suspect_after = {}, duration report_holds_after = {});
     ~event_loop() override;
 
     // Any thread.
@@ -37,6 +38,7 @@ private:
     void sleep(poller* events) noexcept;
 
     seat seat_{this};
+    std::unique_ptr<hold_watch> watch_;  // null: nobody asked
     detail::frame_cache frames_;
     ready_queue ready_;  // of the thread that drives the loop
     inbox inbox_;        // what others have posted

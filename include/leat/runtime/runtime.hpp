@@ -6,7 +6,10 @@
 // a runtime of its own, unless it was forked by a task: such a child ends by exec or _exit, without awaiting anything.
 #pragma once
 
+#include <optional>
+
 #include <leat/runtime/deadlock.hpp>
+#include <leat/runtime/hold_watch.hpp>
 #include <leat/task/arm.hpp>
 
 namespace leat {
@@ -18,6 +21,10 @@ struct run_options {
     // When nothing has run for so long and something outside could still wake a task, who waits for what is told in the
     // log: see deadlock.hpp. Zero: never.
     duration suspect_deadlock_after{};
+    // A task that holds its worker for so long, without waiting or yielding, is reported in the log (hold_watch), with its
+    // name and where it was spawned; zero: none is. Costs a thread, which sleeps while the workers do. Unset: a second on
+    // several threads; none on one, where it would be the only other.
+    std::optional<duration> report_holds_after{};
     run_options() = default;
     explicit run_options(unsigned count) : threads(count) {}
 };
@@ -41,12 +48,14 @@ public:
         return line.take().get();
     }
 
-protected:
     // What env::slot::worker points to on a thread while it runs what a runtime gives it; each runtime knows its own again.
     struct seat {
+        explicit seat(runtime* owner) noexcept : of(owner) {}
         runtime* of;
+        now_running running;
     };
 
+protected:
     runtime() noexcept;
     // Whether this process is not the one that made the runtime.
     [[nodiscard]] bool in_forked_child() const noexcept;

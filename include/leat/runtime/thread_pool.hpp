@@ -21,9 +21,10 @@ namespace leat {
 
 class thread_pool final : public runtime {
 public:
-    // `threads` workers; 0: the effective CPUs. Throws std::invalid_argument above max_threads, std::system_error when the
-    // system refuses a thread. `suspect_after`: run_options::suspect_deadlock_after.
-    explicit thread_pool(unsigned threads = 0, duration suspect_after = {});
+    // `threads` workers; 0: the effective CPUs. `suspect_after`: run_options::suspect_deadlock_after. Unless it is zero, a task
+    // that holds a worker for `report_holds_after` is reported: see run_options. Throws std::invalid_argument above
+    // max_threads, std::system_error when the system refuses a worker's thread.
+    explicit thread_pool(unsigned threads = 0, duration suspect_after = {}, duration report_holds_after = {});
     ~thread_pool() override;
     static constexpr unsigned max_threads = 1024;
 
@@ -61,6 +62,7 @@ private:
     worker* here() const noexcept;
 
     std::vector<std::unique_ptr<worker>> workers_;
+    std::unique_ptr<hold_watch> watch_;  // null: nobody asked
     inbox inbox_;
     timer_queue timers_;  // set by threads from outside; each worker has its own
     visitors visitors_;

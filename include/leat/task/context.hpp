@@ -15,6 +15,7 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <source_location>
 
 #include <leat/base/env.hpp>
 #include <leat/task/executor.hpp>
@@ -33,13 +34,14 @@ public:
     };
     enum class interruptible : bool { no, yes };
 
-    // A line of its own on `where`; `name` must outlive it (a literal, or owned by what owns the context).
+    // A line of its own on `where`; `name` is a literal: who watches the workers may read it after the line has ended.
     context(executor& where, const char* name) noexcept : context(where, name, &resume_coroutine) {}
     // A line below `parent`: its executor, name and priority, a wait and a stop of its own. NOLINTNEXTLINE(google-explicit-constructor)
     explicit context(const context& parent) noexcept : context(parent, *parent.exec_, parent.urgency) {}
     // The same, on an executor and with a priority of its own. Any thread: the parent may be running.
     context(const context& parent, executor& where, priority how_urgent) noexcept : context(where, parent.name_) {
         urgency = how_urgent;
+        spawned_at_ = parent.spawned_at_;
     }
     ~context() { unlink(); }
 
@@ -74,7 +76,12 @@ public:
     // Where the line runs, and is resumed. For the line itself, and for whoever holds the ticket of its wait.
     executor& where() const noexcept { return *exec_; }
     const char* name() const noexcept { return name_; }
-    void rename(const char* name) noexcept { name_ = name; }
+    // Where it was spawned, or the line above that was; line 0 below the root of a run.
+    std::source_location spawned_at() const noexcept { return spawned_at_; }
+    void rename(const char* name, std::source_location spawned_at) noexcept {
+        name_ = name;
+        spawned_at_ = spawned_at;
+    }
     // What the line waits for, a literal; nullptr while it runs. Any thread, a snapshot.
     const char* waits_for() const noexcept {
         return waits_for_.load(env::relaxed);
@@ -188,6 +195,7 @@ private:
     std::coroutine_handle<> resume_point_;
     executor* exec_;  // written by the line while it runs; a claim of its wait orders the reads of others
     const char* name_;
+    std::source_location spawned_at_;  // the size of a pointer
     env::atomic<const char*> waits_for_{nullptr};  // nullptr: runs; else a literal
     [[no_unique_address]] stop_source stop_;       // what runs below this line; what follows lies in its padding
     std::uint8_t budget_ = share;

@@ -122,6 +122,8 @@ public:
     // Makes the worker look for sleepers and for a stop request at its next fork. Any thread.
     void alert() noexcept { deque_.alert(); }
     [[nodiscard]] bool alerted() const noexcept { return deque_.alerted(); }
+    // The line that awaits the tree of a frame that was stolen. Only the thief, before it runs the frame.
+    [[nodiscard]] static context& line_of(const fork_frame& stolen) noexcept;
     // Runs what was stolen from another worker, and all that comes of it. Only the owner.
     void run_stolen(fork_frame& frame) noexcept;
 

@@ -18,17 +18,24 @@
 
 namespace leat {
 
-// The name of a task in reports: a literal.
+// The name of a task in reports: a literal. Its own place is told as the one where the task was spawned: make it there. (Of a
+// task that is spawned without a name reports have only the types of function and arguments.)
 struct task_name {
     const char* text;
-    explicit constexpr task_name(const char* literal) noexcept : text(literal) {}
+    std::source_location spawned_at;
+    explicit constexpr task_name(const char* literal,
+                                 std::source_location where = std::source_location::current()) noexcept
+        : text(literal), spawned_at(where) {}
 };
 
 // What a scope can be told of one task: spawn(task_options("reader", priority::high), read, …).
 struct task_options {
     const char* name;  // a literal
     priority urgency;
-    constexpr task_options(const char* literal, priority how_urgent) noexcept : name(literal), urgency(how_urgent) {}
+    std::source_location spawned_at;
+    constexpr task_options(const char* literal, priority how_urgent,
+                           std::source_location where = std::source_location::current()) noexcept
+        : name(literal), urgency(how_urgent), spawned_at(where) {}
 };
 
 class scope;
@@ -131,7 +138,7 @@ public:
     }
     template <class Function, class... Argument>
     void spawn(task_name name, Function&& function, Argument&&... arguments) {
-        spawn(task_options(name.text, urgency_), std::forward<Function>(function),
+        spawn(task_options(name.text, urgency_, name.spawned_at), std::forward<Function>(function),
               std::forward<Argument>(arguments)...);
     }
     template <class Function, class... Argument>
@@ -206,7 +213,7 @@ namespace detail {
 template <arm_base::end_function AtEnd>
 spawned_base::spawned_base(scope& owner, task_options how, ends_with<AtEnd> at_end) noexcept
     : arm_base(owner.line_, owner.where_, how.urgency, at_end) {
-    rename(how.name);
+    rename(how.name, how.spawned_at);
     attach(owner);
 }
 
