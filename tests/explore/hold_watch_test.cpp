@@ -37,7 +37,7 @@ void let_pass(leat::duration how_long) {
 }
 
 TEST(hold_watch, a_worker_that_holds_is_seen_whether_the_watch_looks_sleeps_or_is_about_to) {
-    explore::expect_right(explore::run({.preemption_bound = 3, .max_steps = 5'000}, [] {
+    const auto scenario = [] {
         reports told;
         leat::now_running worker;
         item one;
@@ -47,6 +47,17 @@ TEST(hold_watch, a_worker_that_holds_is_seen_whether_the_watch_looks_sleeps_or_i
         worker.begins(one);
         while (told.count.load() == 0) env::pause();
         worker.rests();
+    };
+    explore::expect_right(explore::run({.preemption_bound = 3, .max_steps = 5'000}, scenario));
+    const explore::report stale =
+        explore::run({.random_schedules = 5'000, .seed = 7, .max_steps = 5'000, .stale = 4}, scenario);
+    EXPECT_TRUE(stale.ok()) << stale.text();
+}
+
+TEST(hold_watch, of_workers_that_rest_ends_from_its_sleep) {
+    explore::expect_right(explore::run(explore::all_schedules, [] {
+        leat::now_running worker;
+        const leat::hold_watch watch({&worker}, limit);
     }));
 }
 
