@@ -16,6 +16,7 @@ constexpr auto idle_time = std::chrono::seconds(5);
 
 struct blocking_pool::state {
     executor* in_place = nullptr;  // runs the calls itself: there are no threads
+    unsigned most = 0;
 
     struct member {
         explicit member(state& owner) noexcept : pool(owner) {}
@@ -43,11 +44,12 @@ struct blocking_pool::state {
     bool ending = false;
 };
 
-blocking_pool::blocking_pool(executor& where) : state_(std::make_unique<state>()) {
+blocking_pool::blocking_pool(executor& where, unsigned most_threads) : state_(std::make_unique<state>()) {
     if (where.blocks_in_place()) state_->in_place = &where;
-    state_->members.reserve(limit);
-    state_->idle.reserve(limit);
-    state_->ended.reserve(limit);
+    state_->most = most_threads;
+    state_->members.reserve(most_threads);
+    state_->idle.reserve(most_threads);
+    state_->ended.reserve(most_threads);
 }
 
 blocking_pool::~blocking_pool() = default;
@@ -70,7 +72,7 @@ void blocking_pool::post(work_item& item) noexcept {
         state::member& idler = *pool.idle.back();
         pool.idle.pop_back();
         pool.wake(idler, &item);
-    } else if (pool.members.size() - pool.ended.size() < limit) {
+    } else if (pool.members.size() - pool.ended.size() < pool.most) {
         pool.start_one(item);
     } else {
         pool.queue.push(item);

@@ -16,13 +16,13 @@ namespace leat {
 // executor. What finds no free thread waits in order; each waiter is a suspended task, so the queue needs no bound.
 class blocking_pool final : public attachment {
 public:
-    explicit blocking_pool(executor& where);
+    static constexpr unsigned limit = 64;
+    explicit blocking_pool(executor& where, unsigned most_threads = limit);
     ~blocking_pool() override;
     void stop() noexcept override;
 
     // Runs item.run on a thread of the pool. Any thread.
     void post(work_item& item) noexcept;
-    static constexpr unsigned limit = 64;
 
 private:
     struct state;
