@@ -1,0 +1,106 @@
+// Schedules of a fiber that waits, on two workers: another may go on with it before the one that left it has turned away.
+#include <gtest/gtest.h>
+
+#include <explore/executor.hpp>
+#include <explore/expect.hpp>
+#include <explore/explorer.hpp>
+#include <leat/sync/semaphore.hpp>
+#include <leat/task/run_in_fiber.hpp>
+#include <memory>
+
+namespace {
+
+namespace env = leat::env;
+namespace explore = leat::explore;
+
+struct scene {
+    explore::hand_executor home;
+    leat::semaphore tokens{0};
+    leat::stop_source stop;
+    env::shared<int> steps{0};  // the fiber's own, wherever it runs
+    explore::gate over;
+};
+
+void two_waits(scene& all) {
+    for (int i = 0; i < 2; ++i) {
+        leat::semaphore::permit held = leat::await(all.tokens.acquire());
+        held.forget();
+        ++all.steps.write();
+    }
+}
+leat::task<> waits_in_a_fiber(scene& all) {
+    co_await leat::run_in_fiber(two_waits, std::ref(all));
+    explore::check(all.steps.read() == 2, "both waits are over");
+}
+
+void check_no_fiber_here() {
+    explore::check(env::this_thread(env::slot::fiber) == nullptr, "no fiber is left on the thread");
+}
+leat::task<> opens_at_the_end(scene& all, leat::task<> body) {
+    co_await body;
+    all.over.open();
+}
+
+template <class Body, class Outside>
+void on_two_workers(Body body, Outside outside) {
+    const auto scenario = [=] {
+        auto all = std::make_shared<scene>();
+        {
+            explore::line line(all->home, "line", opens_at_the_end(*all, body(*all)));
+            line.attach(all->stop);
+            for (int i = 0; i < 2; ++i)
+                explore::thread("worker", [all] {
+                    while (all->home.run_one()) check_no_fiber_here();
+                });
+            explore::thread("outside", [all, outside] { outside(*all); });
+            line.start();
+            check_no_fiber_here();
+            all->over.pass();
+            all->home.end();
+            all->home.end();
+            explore::join_all();
+            explore::check(line.has_ended() && line.how().is_value(), "the line has come to its end");
+            line.detach();
+        }
+    };
+    explore::expect_right(explore::run({.preemption_bound = 2}, scenario));
+    const explore::report random = explore::run({.random_schedules = 3'000, .seed = 5, .stale = 3}, scenario);
+    EXPECT_TRUE(random.ok()) << random.text();
+}
+
+TEST(run_in_fiber, goes_on_on_whichever_worker_is_first) {
+    on_two_workers(waits_in_a_fiber, [](scene& all) {
+        all.tokens.release();
+        all.tokens.release();
+    });
+}
+
+leat::task<> is_stopped_in_a_fiber(scene& all) {
+    leat::task<> waits = leat::run_in_fiber(two_waits, std::ref(all));
+    const leat::outcome<void> end = co_await waits.as_outcome();
+    explore::check(end.is_cancelled() || all.steps.read() == 2, "stopped in a wait, or late");
+}
+
+TEST(run_in_fiber, a_stop_that_races_with_what_it_waits_for_ends_one_wait) {
+    on_two_workers(is_stopped_in_a_fiber, [](scene& all) {
+        all.tokens.release();
+        all.stop.request_stop();
+    });
+}
+
+leat::task<> in_a_fiber_in_a_task_in_a_fiber(scene& all) {
+    const auto outer = [&all] {
+        leat::await(waits_in_a_fiber(all));
+        leat::await(leat::this_task::yield());
+    };
+    co_await leat::run_in_fiber(outer);
+}
+
+TEST(run_in_fiber, a_task_in_a_fiber_runs_a_fiber_of_its_own) {
+    on_two_workers(in_a_fiber_in_a_task_in_a_fiber, [](scene& all) {
+        all.tokens.release();
+        all.tokens.release();
+    });
+}
+
+}  // namespace
