@@ -23,7 +23,7 @@ struct blocking_pool::state {
         state& pool;
         env::thread thread;
         work_item* next = nullptr;            // what to run when it is woken; null: end
-        env::atomic<std::uint32_t> woken{0};  // 0: sleeps, or runs; 1: was given `next`
+        env::atomic<std::uint32_t> woken{0};  // 0: sleeps, or runs; 1: was given `next`. Relaxed: the lock orders them
     };
 
     void work(member& self) noexcept;
@@ -31,7 +31,7 @@ struct blocking_pool::state {
     work_item* wait(member& self) noexcept;
     void wake(member& idler, work_item* item) noexcept {
         idler.next = item;
-        idler.woken.store(1, env::release);  // pairs with wait()
+        idler.woken.store(1, env::relaxed);
         env::futex_wake(idler.woken, 1);
     }
     void start_one(work_item& first) noexcept;
@@ -106,14 +106,14 @@ work_item* blocking_pool::state::wait(member& self) noexcept {
         env::lock_guard held(lock);
         if (work_item* const item = queue.pop()) return item;
         if (ending) return nullptr;
-        self.woken.store(0, env::relaxed);  // relaxed: the lock orders it
+        self.woken.store(0, env::relaxed);
         idle.push_back(&self);
     }
     const time_point until = env::now() + idle_time;
     bool in_time = true;
-    while (in_time && self.woken.load(env::acquire) == 0) in_time = env::futex_wait_until(self.woken, 0, until);
+    while (in_time && self.woken.load(env::relaxed) == 0) in_time = env::futex_wait_until(self.woken, 0, until);
     env::lock_guard held(lock);
-    if (self.woken.load(env::acquire) == 1 && (self.next != nullptr || ending)) return self.next;
+    if (self.woken.load(env::relaxed) == 1 && (self.next != nullptr || ending)) return self.next;
     idle.erase(std::find(idle.begin(), idle.end(), &self));
     ended.push_back(&self);
     return nullptr;

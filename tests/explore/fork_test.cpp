@@ -124,6 +124,27 @@ TEST(fork, a_parent_that_throws_waits_for_the_children_that_others_run) {
     expect_ok(with_thieves({.random_schedules = 20'000}, 2, 3, failing));
 }
 
+fork_task<> only_a_child_fails(scene& all) {
+    co_await fork(write, all.cells[0], 1);
+    co_await fork(fail, "child");
+    co_await fork(write, all.cells[1], 1);
+    co_await join();
+}
+leat::task<> child_failing(scene& all) {
+    bool failed = false;
+    try {
+        co_await only_a_child_fails(all);
+    } catch (const std::runtime_error&) {
+        failed = true;
+    }
+    explore::check(failed, "the join throws it");
+    ++all.ends;
+}
+
+TEST(fork, the_error_of_a_child_comes_out_of_the_join_wherever_it_ran) {
+    expect_right(with_thieves({.preemption_bound = 2}, 1, 3, child_failing));
+}
+
 leat::task<> later(scene& all) {
     all.cells[2].write() = 1;
     co_return;
@@ -143,6 +164,55 @@ leat::task<> waiting(scene& all) {
 TEST(fork, a_frame_that_steps_aside_lets_its_parent_go_on) {
     expect_right(with_thieves({.preemption_bound = 2}, 1, 2, waiting));
     expect_ok(with_thieves({.random_schedules = 20'000}, 2, 2, waiting));
+}
+
+// Its frame lies shortly above `parent`, a local of the frame that forks it: on the same stack.
+fork_task<> lies_above(const char* parent) {
+    char here = 0;
+    const auto where = reinterpret_cast<std::uintptr_t>(&here);
+    co_await join();
+    const auto below = reinterpret_cast<std::uintptr_t>(parent);
+    explore::check(where > below && where - below < 8192, "frames lie on the stack of the frame that made them");
+    here = 1;
+}
+fork_task<> goes_home(scene& all) {
+    char here = 0;
+    co_await fork(write, all.cells[0], 1);
+    co_await join();
+    co_await fork(lies_above, &here);
+    co_await join();
+    co_await later(all);
+    co_await fork(lies_above, &here);
+    co_await join();
+    here = 1;
+}
+fork_task<> forks_what_goes_home(scene& all) {
+    co_await fork(goes_home, all);
+    co_await fork(write, all.cells[1], 1);
+    co_await join();
+}
+leat::task<> going_home(scene& all) {
+    co_await forks_what_goes_home(all);
+    ++all.ends;
+}
+
+TEST(fork, past_a_join_and_a_wait_frames_lie_at_home_again) {
+    expect_right(with_thieves({.preemption_bound = 2}, 1, 3, going_home));
+    expect_ok(with_thieves({.random_schedules = 20'000}, 2, 3, going_home));
+}
+
+TEST(fork, a_tree_that_begins_when_a_stop_was_requested_is_cancelled) {
+    explore::expect_right(with_thieves({.preemption_bound = 2}, 1, 1, [](scene& all) -> leat::task<> {
+        all.stop.request_stop();
+        bool cancelled = false;
+        try {
+            (void)co_await two_rounds(all);
+        } catch (const leat::cancelled&) {
+            cancelled = true;
+        }
+        explore::check(cancelled, "at its first fork");
+        ++all.ends;
+    }));
 }
 
 leat::task<> stopped(scene& all) {

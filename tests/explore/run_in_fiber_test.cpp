@@ -75,6 +75,30 @@ TEST(run_in_fiber, goes_on_on_whichever_worker_is_first) {
     });
 }
 
+// Asks for a wait each time, and never needs one.
+struct needs_none {
+    int& asked;
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<>) const noexcept {
+        ++asked;
+        return false;
+    }
+    void await_resume() const noexcept {}
+};
+leat::task<> asks_often(scene&) {
+    static constexpr int times = leat::context::nested_bound + 3;  // it goes on from the run queue once
+    int asked = 0;
+    const auto ask = [&asked] {
+        for (int i = 0; i < times; ++i) leat::await(needs_none{asked});
+    };
+    co_await leat::run_in_fiber(ask);
+    explore::check(asked == times, "each await has asked");
+}
+
+TEST(run_in_fiber, one_that_awaits_more_than_may_nest_asks_each_time) {
+    on_two_workers(asks_often, [](scene&) {});
+}
+
 leat::task<> is_stopped_in_a_fiber(scene& all) {
     leat::task<> waits = leat::run_in_fiber(two_waits, std::ref(all));
     const leat::outcome<void> end = co_await waits.as_outcome();
