@@ -14,14 +14,7 @@
 #    include <unistd.h>
 
 #    include <leat/base/bug.hpp>
-
-#    if defined(__SANITIZE_THREAD__)
-#        define LEAT_THREAD_SANITIZER 1
-#    elif defined(__has_feature)
-#        if __has_feature(thread_sanitizer)
-#            define LEAT_THREAD_SANITIZER 1
-#        endif
-#    endif
+#    include <leat/base/sanitizer.hpp>
 
 namespace leat::env {
 
@@ -38,14 +31,14 @@ long futex(const atomic<std::uint32_t>& word, int operation, std::uint32_t value
 }  // namespace
 
 void futex_wait(const atomic<std::uint32_t>& word, std::uint32_t expected) noexcept {
-#    if defined(LEAT_THREAD_SANITIZER)
-    // It keeps a signal from the program until the thread calls a function that it intercepts, which this system call is
-    // not: the thread that takes the signals looks up now and then.
-    (void)futex_wait_until(word, expected, now() + std::chrono::milliseconds(50));
-    ::usleep(0);
-#    else
-    futex(word, FUTEX_WAIT_BITSET, expected, nullptr);
-#    endif
+    if constexpr (sanitizer::thread) {
+        // It keeps a signal from the program until the thread calls a function that it intercepts, which this system call is
+        // not: the thread that takes the signals looks up now and then.
+        (void)futex_wait_until(word, expected, now() + std::chrono::milliseconds(50));
+        ::usleep(0);
+    } else {
+        futex(word, FUTEX_WAIT_BITSET, expected, nullptr);
+    }
 }
 
 bool futex_wait_until(const atomic<std::uint32_t>& word, std::uint32_t expected, time_point deadline) noexcept {

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <leat/base/exception_text.hpp>
 #include <leat/base/machine.hpp>
 #include <leat/task/stop_when.hpp>
 #include <leat/task/timeout.hpp>
@@ -19,16 +20,6 @@ constexpr std::size_t longest_name = 200;
 
 std::size_t weight_of_item(const item& each) { return sizeof(item) + each.value.weight(); }
 
-std::string current_message() {
-    try {
-        throw;
-    } catch (const std::exception& error) {
-        return error.what();
-    } catch (...) {
-        return "an exception that is no std::exception";
-    }
-}
-
 struct failure {
     std::string message;
     bool permanent = false;
@@ -42,7 +33,7 @@ failure describe(const std::exception_ptr& error, const stage_policy& policy) {
     } catch (const timed_out&) {
         return {fmt::format("timed out after {:g} s", std::chrono::duration<double>(policy.timeout).count()), false};
     } catch (...) {
-        return {current_message(), false};
+        return {current_exception_text(), false};
     }
 }
 
@@ -622,7 +613,7 @@ flow_control::progress flow_engine::snapshot() const {
 }
 
 void flow_engine::fail_with_current_exception(const std::string& where) noexcept {
-    fail(where + ": " + current_message());
+    fail(where + ": " + current_exception_text());
 }
 
 std::uint64_t flow_engine::elapsed_ns(time_point since) const noexcept {

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <leat/base/exception_text.hpp>
 #include <leat/base/log.hpp>
 #include <leat/task/cancelled.hpp>
 
@@ -117,10 +118,8 @@ int main_frame::failed() noexcept {
         return ended(1);
     } catch (const deadlocked&) {
         return ended(3);  // it is in the log
-    } catch (const std::exception& error) {
-        print_line(fmt::format("error: {}", error.what()));
     } catch (...) {
-        print_line("error: an exception that is no std::exception");
+        print_line("error: " + current_exception_text());
     }
     return 1;
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <leat/base/bug.hpp>
+#include <leat/base/exception_text.hpp>
 
 namespace leat::sim {
 
@@ -47,16 +48,6 @@ const char* text_of(ending how) noexcept {
     return "";
 }
 
-std::string text_of(const std::exception_ptr& error) {
-    try {
-        std::rethrow_exception(error);
-    } catch (const std::exception& known) {
-        return known.what();
-    } catch (...) {
-        return "an exception that is no std::exception";
-    }
-}
-
 // Runs that did not end when they were stopped. Kept reachable: whatever still refers to them finds them silent.
 void keep_for_ever(std::unique_ptr<simulation> abandoned) {
     static env::mutex lock;
@@ -76,7 +67,7 @@ simulation* active() noexcept { return static_cast<simulation*>(env::this_thread
 
 std::string result::report() const {
     std::string text = fmt::format("seed {}: {}", seed, text_of(how));
-    if (error) text += ": " + text_of(error);
+    if (error) text += ": " + leat::text_of(error);
     text += fmt::format(" (steps: {}, virtual time: {:.12g} s; replay it with LEAT_SIM_SEED={})", steps,
                         std::chrono::duration<double>(time).count(), seed);
     return waiting.empty() ? text : text + '\n' + waiting;

@@ -6,6 +6,7 @@
 #include <stack_gauge.hpp>
 #include <vector>
 
+#include <leat/base/sanitizer.hpp>
 #include <leat/channel/channel.hpp>
 #include <leat/runtime/event_loop.hpp>
 #include <leat/runtime/thread_pool.hpp>
@@ -222,16 +223,8 @@ TEST(run_in_fiber, a_fiber_that_drives_a_loop_of_its_own_runs_its_tasks_there) {
 
 // --- Many, and on many threads ---
 
-#if defined(__has_feature)
-#    if __has_feature(thread_sanitizer)
-#        define LEAT_TEST_FEW_FIBERS 1  // which counts fibers as threads, up to some 8000
-#    endif
-#endif
-#if defined(LEAT_TEST_FEW_FIBERS)
-constexpr int many = 1'000;
-#else
-constexpr int many = 10'000;
-#endif
+// The thread sanitizer counts fibers as threads, up to some 8000.
+constexpr int many = leat::sanitizer::thread ? 1'000 : 10'000;
 
 TEST(run_in_fiber, ten_thousand_wait_at_once) {
     on_one_thread([]() -> task<> {

@@ -12,6 +12,7 @@
 #include <new>
 
 #include <leat/base/env.hpp>
+#include <leat/base/sanitizer.hpp>
 
 namespace leat::detail {
 
@@ -34,16 +35,10 @@ public:
     [[nodiscard]] std::size_t kept() const noexcept { return kept_; }
     // False under a sanitizer and in the explorer's build.
     [[nodiscard]] static constexpr bool keeps_any() noexcept {
-#if defined(LEAT_EXPLORE) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(LEAT_EXPLORE)
         return false;
-#elif defined(__has_feature)
-#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-        return false;
-#    else
-        return true;
-#    endif
 #else
-        return true;
+        return !sanitizer::any;
 #endif
     }
 

@@ -1,7 +1,8 @@
 // task<T>: a lazy coroutine that gives a T. Nothing runs before it is awaited or spawned; awaiting transfers control to it
 // and back without a queue in between, on the same context.
 //
-// A task is awaited once. One that is dropped unawaited destroys its arguments and never runs.
+// A task is awaited once: a second time is a bug, and so is awaiting one that was moved from. One that is dropped unawaited
+// destroys its arguments and never runs. Until it is awaited it belongs to no runtime, and it runs on the one where it is.
 // Cancellation: a task ends with leat::cancelled at the first suspension after its context was asked to stop.
 // GCC 12: do not create lambdas or aggregates inside a co_await expression; name them first (they are destroyed twice).
 #pragma once
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include <leat/base/bug.hpp>
+#include <leat/base/sanitizer.hpp>
 #include <leat/task/context.hpp>
 #include <leat/task/frame_cache.hpp>
 #include <leat/task/outcome.hpp>
@@ -24,20 +26,12 @@ namespace detail {
 // How many transfers may nest on one stack: where the compiler makes no tail call of a symmetric transfer each takes some.
 // Clang always makes one when it optimises, GCC from -O2 on, but it does not tell -O1 and -Og from -O2. Part of the names
 // of what it changes, since one program may hold translation units of several kinds.
-#if defined(__has_feature)
-#    if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#        define LEAT_NO_TAIL_TRANSFER 1
-#    endif
-#endif
-#if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#    define LEAT_NO_TAIL_TRANSFER 1
-#endif
-#if defined(LEAT_NO_TAIL_TRANSFER)
+#if !defined(__OPTIMIZE__)
 constexpr int transfers_nested = context::nested_bound;
 #elif defined(__clang__)
-constexpr int transfers_nested = 0;  // as many as come
+constexpr int transfers_nested = sanitizer::any ? context::nested_bound : 0;  // 0: as many as come
 #else
-constexpr int transfers_nested = 4 * context::nested_bound;  // optimised frames are small
+constexpr int transfers_nested = (sanitizer::any ? 1 : 4) * context::nested_bound;  // optimised frames are small
 #endif
 
 // Where to go on for a symmetric transfer to `to` on `line`: `to` itself, or the run queue where nesting would eat the
