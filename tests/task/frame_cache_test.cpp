@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include <leat/task/generator.hpp>
 #include <leat/task/scope.hpp>
 
 namespace {
@@ -69,6 +70,27 @@ TEST(frame_cache, a_cache_inside_another_gives_the_thread_back) {
     free_frame(allocate_frame(72), 72);
     EXPECT_EQ(inner.kept(), 72U);
     EXPECT_EQ(outer.kept(), 72U);
+}
+
+[[gnu::noinline]] leat::generator<int> up_to(int last) {
+    if (last > 1) co_yield leat::elements_of(up_to(last - 1));
+    co_yield last;
+}
+
+TEST(frame_cache, frames_of_generators_are_used_again) {
+    if (!frame_cache::keeps_any()) GTEST_SKIP() << "this build leaves blocks to the heap";
+    frame_cache mine;
+    const frame_cache::here installed(mine);
+    const auto sum = [] {
+        int total = 0;
+        for (const int each : up_to(5)) total += each;
+        return total;
+    };
+    EXPECT_EQ(sum(), 15);
+    const std::size_t kept = mine.kept();
+    EXPECT_GT(kept, 0U);
+    EXPECT_EQ(sum(), 15);
+    EXPECT_EQ(mine.kept(), kept);
 }
 
 leat::task<> nested(int depth) {

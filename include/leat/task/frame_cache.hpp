@@ -1,4 +1,4 @@
-// frame_cache: the memory of coroutine frames and spawned tasks, kept by the thread that freed it last for the next one of
+// frame_cache: the memory of frames of tasks and generators and of spawned tasks, kept by the thread that freed it last for the next one of
 // about its size. Each worker of a runtime has one; threads without one, and sizes above the largest class, use the heap.
 //
 // A block is an ordinary piece of the heap, rounded up to its class: who frees it on another thread keeps it there, or gives
