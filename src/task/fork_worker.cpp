@@ -233,6 +233,7 @@ void fork_worker::run_stolen(fork_frame& frame) noexcept {
 }
 
 bool fork_worker::run_root(fork_frame& frame, fork_root& root) {
+    if (frame.at_end) bug("a fork_task was awaited twice");
     executor& where = root.line->where();
     std::optional<fork_worker> alone;
     fork_worker* self = where.fork_worker_here();
@@ -299,6 +300,7 @@ std::coroutine_handle<> fork_worker::finish(fork_frame& frame) noexcept {
         go_home(frame);
     }
     if (frame.kind == fork_kind::root) {
+        frame.at_end = true;
         root_ended_ = true;
         return nullptr;
     }

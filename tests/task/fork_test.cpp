@@ -436,4 +436,16 @@ TEST_P(forks, the_error_of_an_awaited_task_is_thrown_by_the_await) {
     EXPECT_EQ(error_of([&] { run([]() -> task<> { (void)co_await awaits_failing(); }); }), "in a task");
 }
 
+TEST(fork_death, awaited_twice) {
+    EXPECT_DEATH(leat_test::on_one_thread([]() -> task<> {
+                     fork_task<int> once = awaits_failing();
+                     try {
+                         (void)co_await std::move(once);
+                     } catch (const std::runtime_error&) {
+                     }
+                     (void)co_await std::move(once);  // NOLINT(bugprone-use-after-move)
+                 }),
+                 "bug: a fork_task was awaited twice");
+}
+
 }  // namespace

@@ -17,7 +17,7 @@ namespace leat {
 class blocking_pool final : public attachment {
 public:
     static constexpr unsigned limit = 64;
-    explicit blocking_pool(executor& where, unsigned most_threads = limit);
+    explicit blocking_pool(executor& where, unsigned most_threads = limit);  // one at least
     ~blocking_pool() override;
     void stop() noexcept override;
 

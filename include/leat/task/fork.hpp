@@ -27,7 +27,12 @@
 // ends; a join then throws the cancelled of its children.
 // Memory: frames lie on stacks of the workers, which grow in segments; a fork allocates nothing else. Frames are aligned to
 // 16 bytes at most.
-// Fairness: a tree of forks holds its threads until it has ended or waits, as any computation does.
+// Fairness: a tree of forks holds its threads until it has ended or waits, as any computation does: no budget ends its turn,
+// and on one thread no timer fires meanwhile. Not that forks could not be counted: it is the turn that costs. What ran inside a fork
+// would lie on top of the tree's frames and its deque, so that trees of its own could not be stolen from; and to step aside
+// with a whole tree means to post each continuation that it has on offer. So give long trees a pool of their own (on()), or
+// have a frame await a task that yields: the frame waits then, and the others of its tree run on. The log tells of a tree that
+// holds its worker for long (run_options::report_holds_after).
 #pragma once
 
 #include <functional>
@@ -327,7 +332,7 @@ public:
     }
 
     // From a task: runs the tree on the task's executor, and the task goes on when all of it has ended. Gives the value, or
-    // throws what it threw, or cancelled. Once, where it was made: `co_await fib(30)`.
+    // throws what it threw, or cancelled. Once, where it was made: `co_await fib(30)`; a second time is a bug.
     auto operator co_await() && noexcept { return root_awaiter(*frame_); }
 
 private:
@@ -342,7 +347,6 @@ private:
         bool await_ready() const noexcept { return false; }
         template <has_context Promise>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) {
-            if (root_.line != nullptr) bug("a fork_task was awaited twice");
             root_.line = &self.promise().leat_context();
             root_.awaiting = self;
             root_.attach(root_.line->stop());

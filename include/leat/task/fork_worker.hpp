@@ -78,8 +78,8 @@ public:
     fork_kind kind;
     bool in_place;  // `result` is raw storage, not an object
 
-    bool callee_lingers = false;           // it has ended, and is still there: end_of_call()
-    bool at_end = false;                   // waits for its children with its body at an end: not to be resumed
+    bool callee_lingers = false;  // it has ended, and is still there: end_of_call()
+    bool at_end = false;  // its body is at an end: not to be resumed. A root's, or one that waits for its children
     env::shared<std::int32_t> stolen;      // invariant 4
     env::atomic<std::int32_t> arrived{0};  // invariant 4
 

@@ -60,7 +60,7 @@ private:
 // A function that is called when a source is asked to stop.
 class stop_callback : public stop_node {
 public:
-    using function = void (*)(stop_callback&) noexcept;
+    using function = void (*)(stop_callback&) noexcept;  // an exception out of it ends the program
 
     explicit stop_callback(function body) noexcept : stop_node(target::function), body_(body) {}
 
