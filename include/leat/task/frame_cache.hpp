@@ -95,4 +95,9 @@ inline void free_frame(void* frame, std::size_t size) noexcept {
     cache->kept_ += frame_cache::bytes_of(which);
 }
 
+// The same in a function of its own: for frames that plain functions make and destroy, as those of generators. In a fiber such
+// a function may go on on another thread in between, and what is inlined into it could use the former thread's cache.
+[[nodiscard]] void* allocate_frame_anywhere(std::size_t size);
+void free_frame_anywhere(void* frame, std::size_t size) noexcept;
+
 }  // namespace leat::detail
