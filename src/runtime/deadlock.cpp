@@ -1,6 +1,7 @@
 #include <leat/runtime/deadlock.hpp>
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include <fmt/format.h>
@@ -30,15 +31,15 @@ std::string report_lines(context& root, std::span<work_item* const> ready) {
         text += '\n';
     };
     const auto visit = [&](const auto& self, stop_source& from, int depth) -> void {
-        std::vector<stop_node*> below;
-        from.for_each([&](stop_node& each) { below.push_back(&each); });
-        std::reverse(below.begin(), below.end());
-        // A line is in the list since it first waited: in the order of their numbers they are found again.
-        const auto number = [](stop_node* node) {
-            return context::of(*node) == nullptr ? 0 : context::of(*node)->label;
-        };
-        std::stable_sort(below.begin(), below.end(), [&](auto* a, auto* b) { return number(a) < number(b); });
-        for (stop_node* const each : below) {
+        // A line is in the list since it first waited: in the order of their numbers they are found again. What has none comes
+        // first, and there the oldest, which is last in the list.
+        std::multimap<std::uint32_t, stop_node*> below;
+        from.for_each([&](stop_node& each) {
+            const context* const line = context::of(each);
+            const std::uint32_t number = line == nullptr ? 0 : line->label;
+            below.emplace_hint(below.lower_bound(number), number, &each);
+        });
+        for (const auto& [number, each] : below) {
             if (stop_source* const source = child_stop_source::of(*each)) self(self, *source, depth);
             context* const line = context::of(*each);
             if (line == nullptr) continue;
