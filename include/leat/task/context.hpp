@@ -150,14 +150,14 @@ public:
     // Moves the line: it goes on at `at` on `where`, and stays there. The last thing that await_suspend does.
     void move_to(executor& where, std::coroutine_handle<> at) noexcept;
 
-    // One unit of the cooperative budget, for an operation that completed at once: true when the line has had its share
-    // and has been posted to go on at `at`, behind the others. The last thing that await_suspend does.
-    [[nodiscard]] bool yields_at(std::coroutine_handle<> at) noexcept {
+    // One unit of the cooperative budget, for an operation that completed at once, or for so many of them: true when the
+    // line has had its share and has been posted to go on at `at`, behind the others. The last thing that await_suspend does.
+    [[nodiscard]] bool yields_at(std::coroutine_handle<> at, int operations = 1) noexcept {
         if (budget_ == 0) {
             post_at(at, true);
             return true;
         }
-        --budget_;
+        budget_ = static_cast<std::uint8_t>(budget_ > operations ? budget_ - operations : 0);
         return false;
     }
 
