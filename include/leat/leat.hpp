@@ -1,7 +1,12 @@
 // The core of leat in one header: tasks, synchronisation, channels, runtimes. Flows are in <leat/flow/flow.hpp>.
 #pragma once
 
+#include <leat/channel/broadcast.hpp>
 #include <leat/channel/channel.hpp>
+#include <leat/channel/oneshot.hpp>
+#include <leat/channel/priority_channel.hpp>
+#include <leat/channel/spsc_channel.hpp>
+#include <leat/channel/watch.hpp>
 #include <leat/runtime/blocking.hpp>
 #include <leat/runtime/main.hpp>
 #include <leat/runtime/run.hpp>
