@@ -211,7 +211,10 @@ struct spsc_send_many_awaiter : frame_stub {
 template <class T, class Into>
 struct spsc_receive_awaiter {
     static constexpr bool is_many = std::is_same_v<Into, std::span<T>>;
-    explicit spsc_receive_awaiter(spsc_state<T>& owner, Into to = {}) noexcept : channel(owner), into(to) {}
+    explicit spsc_receive_awaiter(spsc_state<T>& owner) noexcept : channel(owner) {}
+    spsc_receive_awaiter(spsc_state<T>& owner, std::span<T> to) noexcept
+        requires is_many
+        : channel(owner), into(to) {}
     bool await_ready() noexcept { return channel.receive_may_go_on() && take(); }
     template <has_context Promise>
     bool await_suspend(std::coroutine_handle<Promise> at) noexcept {
@@ -276,11 +279,10 @@ private:
 // The same on a thread that runs no tasks.
 template <class Awaiter>
 auto spsc_blocking(Awaiter&& self, const char* what) {
-    if (!self.await_ready()) {
-        thread_line line(what);
-        if (self.suspend(line, {})) line.park();
-    }
-    return self.await_resume();
+    if (self.await_ready()) return self.await_resume();
+    thread_line line(what);
+    if (self.suspend(line, {})) line.park();
+    return self.await_resume();  // asks the line how its wait ended
 }
 
 }  // namespace detail
