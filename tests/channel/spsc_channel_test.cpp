@@ -1,6 +1,7 @@
 // spsc_channel through its public face: order, bounds, batches, ends, stops, threads.
 #include <leat/channel/spsc_channel.hpp>
 
+#include <algorithm>
 #include <array>
 #include <core.hpp>
 #include <numeric>

@@ -61,9 +61,9 @@ decltype(auto) blocking(State& on, Node& node, const char* what) {
     return on.end(node);
 }
 
-// The handle of an end. `Drop` gives up the end's share in the state, which may be gone then; so the handle knows no more
+// The handle of an end. `Drop`, a member function of the state, gives up the end's share in the state, which may be gone then; so the handle knows no more
 // of it afterwards.
-template <class State, void (State::*Drop)() noexcept>
+template <class State, auto Drop>
 class sole_end {
 public:
     sole_end(sole_end&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
@@ -88,7 +88,7 @@ protected:
 };
 
 // The same for an end that is copied to share it; `Add` takes one more share.
-template <class State, void (State::*Add)() noexcept, void (State::*Drop)() noexcept>
+template <class State, auto Add, auto Drop>
 class shared_end : public sole_end<State, Drop> {
 public:
     shared_end(const shared_end& other) noexcept : sole_end<State, Drop>(other.state_) {
