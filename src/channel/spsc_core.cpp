@@ -35,8 +35,8 @@ void spsc_core::end(phase how) noexcept {
         // relaxed, both: the words decide by their own order, and what belongs to the bit is under the lock.
         sent_.fetch_or(bit_ended, env::relaxed);
         if (how == phase::aborted) received_.fetch_or(bit_ended, env::relaxed);
-        claim_all(sender_queue_, woken);
-        claim_all(receiver_queue_, woken);
+        claim_all(sender_.queue, woken);
+        claim_all(receiver_.queue, woken);
     }
     woken.resume_all();
 }
@@ -47,7 +47,7 @@ bool spsc_core::publish_to_waiter(std::uint64_t tail) noexcept {
         env::lock_guard held(lock_);
         if (phase_ != phase::open) return false;
         sent_.store(word(tail), env::release);  // as in publish(); the bits do not change under the lock
-        claim_all(receiver_queue_, woken);
+        claim_all(receiver_.queue, woken);
     }
     woken.resume_all();
     return true;
@@ -60,26 +60,27 @@ void spsc_core::retire_to_waiter(std::uint64_t head) noexcept {
         // relaxed load: the bits do not change under the lock. release as in retire().
         received_.store(word(head) | (received_.load(env::relaxed) & bit_ended), env::release);
         wakes_at_ = never;
-        if (sender_queue_.empty()) return;
-        if (head >= sender_needs_) claim_all(sender_queue_, woken);
+        if (sender_.queue.empty()) return;
+        if (head >= sender_needs_) claim_all(sender_.queue, woken);
         else wakes_at_ = sender_needs_;
     }
     woken.resume_all();
 }
 
 bool spsc_core::wait_for_room(context& line, std::coroutine_handle<> at, std::uint64_t wanted) noexcept {
-    sending_.line = &line;
-    sending_.waited = false;
-    env::lock_guard held(lock_);
+    sender_.node.line = &line;
+    sender_.node.waited = false;
     const std::uint64_t needs = tail() + wanted - capacity_;
+    if (comes_soon(sender_, receiver_, received_, needs)) return false;
+    env::lock_guard held(lock_);
     std::uint64_t seen = received_.load(env::relaxed);  // relaxed: who finds room looks again
     if (phase_ != phase::open || index(seen) >= needs) return false;
     sender_needs_ = needs;
-    if (!wait_in(sender_queue_, sending_, at, "send to an spsc_channel")) return false;
+    if (!wait_in(sender_.queue, sender_.node, at, "send to an spsc_channel")) return false;
     do {
         if (index(seen) >= needs) {
-            sender_queue_.remove(sending_);
-            return !line.withdraw(sending_.wait, context::wake::ready);  // else a stop has ended the wait, and resumes
+            sender_.queue.remove(sender_.node);
+            return !line.withdraw(sender_.node.wait, context::wake::ready);  // else a stop has ended it, and resumes
         }
         // relaxed, both: invariant 2 is about this word alone.
     } while (!received_.compare_exchange_weak(seen, seen | bit_waited_for, env::relaxed, env::relaxed));
@@ -87,33 +88,59 @@ bool spsc_core::wait_for_room(context& line, std::coroutine_handle<> at, std::ui
 }
 
 bool spsc_core::wait_for_item(context& line, std::coroutine_handle<> at) noexcept {
-    receiving_.line = &line;
-    receiving_.waited = false;
-    env::lock_guard held(lock_);
+    receiver_.node.line = &line;
+    receiver_.node.waited = false;
     std::uint64_t head = 0;
+    if (!this->head(head) || comes_soon(receiver_, sender_, sent_, head + 1)) return false;
+    env::lock_guard held(lock_);
     std::uint64_t seen = sent_.load(env::relaxed);  // relaxed: who finds an item looks again
-    if (!this->head(head) || phase_ != phase::open || index(seen) != head) return false;
-    if (!wait_in(receiver_queue_, receiving_, at, "receive from an spsc_channel")) return false;
+    if (phase_ != phase::open || index(seen) != head) return false;
+    if (!wait_in(receiver_.queue, receiver_.node, at, "receive from an spsc_channel")) return false;
     do {
         if (index(seen) != head) {
-            receiver_queue_.remove(receiving_);
-            return !line.withdraw(receiving_.wait, context::wake::ready);  // as above
+            receiver_.queue.remove(receiver_.node);
+            return !line.withdraw(receiver_.node.wait, context::wake::ready);  // as above
         }
     } while (!sent_.compare_exchange_weak(seen, seen | bit_waited_for, env::relaxed, env::relaxed));  // as above
     return true;
 }
 
-bool spsc_core::gave_up(wait_node& node, waiter_queue& queue) noexcept {
-    if (!node.gave_up()) return false;
+bool spsc_core::gave_up(side& mine) noexcept {
+    if (!mine.node.gave_up()) return false;
     env::lock_guard held(lock_);
-    queue.remove(node);
+    mine.queue.remove(mine.node);
     return true;
 }
 
-bool spsc_core::yields(int& units_left, context& line, std::coroutine_handle<> at) noexcept {
-    if (units_left >= 0) return false;
-    units_left = units;
+bool spsc_core::yields(side& mine, context& line, std::coroutine_handle<> at) noexcept {
+    if (mine.units_left >= 0) return false;
+    mine.units_left = units;
+    mine.thread.store(&env::this_thread(env::slot::worker), env::relaxed);  // relaxed: a hint
     return line.yields_at(at, units);
+}
+
+// Where the other side runs on another thread, what is missing often comes within less than it costs to sleep and be woken.
+// Each look takes the cache line from its writer, so they become rarer, and a short time is waited before the first: then
+// there is not one item but many. On one thread the other side cannot run meanwhile.
+bool spsc_core::comes_soon(side& mine, const side& other, const env::atomic<std::uint64_t>& index_of_other,
+                           std::uint64_t needed) noexcept {
+    const void* const here = &env::this_thread(env::slot::worker);
+    mine.thread.store(here, env::relaxed);  // relaxed, both: hints
+    const void* const there = other.thread.load(env::relaxed);
+    if (there == nullptr || there == here) return false;
+    int spent = 0;
+    for (int pauses = least_patience; spent < mine.patience; pauses *= 2) {
+        for (int i = 0; i < pauses; ++i) env::pause();
+        spent += pauses;
+        const std::uint64_t seen = index_of_other.load(env::relaxed);  // relaxed: who finds something looks again
+        if (index(seen) >= needed) {
+            mine.patience = std::min(2 * mine.patience, most_patience);
+            return true;
+        }
+        if ((seen & bit_ended) != 0) break;
+    }
+    mine.patience = std::max(mine.patience / 2, least_patience);
+    return false;
 }
 
 }  // namespace leat::detail

@@ -77,14 +77,14 @@ public:
         return publish_to_waiter(tail + count);
     }
     // Waits for room for `wanted` items (capacity() at most). For await_suspend: false when there is room or the channel has
-    // ended or (sending_.gave_up()) a stop was requested.
+    // ended or (send_gave_up()) a stop was requested.
     [[nodiscard]] bool wait_for_room(context& line, std::coroutine_handle<> at, std::uint64_t wanted) noexcept;
     // After a wait: whether it was ended by a stop or a timer. Then the node is out of the queue.
-    [[nodiscard]] bool send_gave_up() noexcept { return gave_up(sending_, sender_queue_); }
+    [[nodiscard]] bool send_gave_up() noexcept { return gave_up(sender_); }
     // A unit of the budget; false when it is time to give the context's (see context::yields_at).
-    [[nodiscard]] bool send_may_go_on() noexcept { return --send_units_ >= 0; }
+    [[nodiscard]] bool send_may_go_on() noexcept { return --sender_.units_left >= 0; }
     [[nodiscard]] bool send_yields(context& line, std::coroutine_handle<> at) noexcept {
-        return yields(send_units_, line, at);
+        return yields(sender_, line, at);
     }
 
     // --- For the receiver ---
@@ -110,10 +110,10 @@ public:
             retire_to_waiter(head + count);
     }
     [[nodiscard]] bool wait_for_item(context& line, std::coroutine_handle<> at) noexcept;
-    [[nodiscard]] bool receive_gave_up() noexcept { return gave_up(receiving_, receiver_queue_); }
-    [[nodiscard]] bool receive_may_go_on() noexcept { return --receive_units_ >= 0; }
+    [[nodiscard]] bool receive_gave_up() noexcept { return gave_up(receiver_); }
+    [[nodiscard]] bool receive_may_go_on() noexcept { return --receiver_.units_left >= 0; }
     [[nodiscard]] bool receive_yields(context& line, std::coroutine_handle<> at) noexcept {
-        return yields(receive_units_, line, at);
+        return yields(receiver_, line, at);
     }
 
     // One of the two ends has gone. True for the last.
@@ -127,14 +127,27 @@ private:
     static constexpr unsigned shift_index = 2;
     static constexpr std::uint64_t never = ~std::uint64_t{0};
     static constexpr int units = 64;  // of the budget of an end, between two looks at that of the context
+    // In pauses of some 10 to 30 ns: at most about as long as half of what it costs to put a thread to sleep and wake it.
+    static constexpr int least_patience = 16, most_patience = 512;
 
     static constexpr std::uint64_t word(std::uint64_t index) noexcept { return index << shift_index; }
     static constexpr std::uint64_t index(std::uint64_t word) noexcept { return word >> shift_index; }
 
     bool publish_to_waiter(std::uint64_t tail) noexcept;
     void retire_to_waiter(std::uint64_t head) noexcept;
-    bool gave_up(wait_node& node, waiter_queue& queue) noexcept;
-    static bool yields(int& units_left, context& line, std::coroutine_handle<> at) noexcept;
+
+    // What is the same for both sides. Its owner's, but for `thread` and what is under lock_.
+    struct side {
+        int units_left = units;
+        int patience = most_patience;  // how many pauses it looks on before it waits: twice as many after a success
+        env::atomic<const void*> thread{nullptr};  // a hint: names the thread that it was last seen on; null: not yet
+        wait_node node;                            // under lock_, as is the queue: a side has one line at a time
+        waiter_queue queue;
+    };
+    bool gave_up(side& mine) noexcept;
+    static bool yields(side& mine, context& line, std::coroutine_handle<> at) noexcept;
+    static bool comes_soon(side& mine, const side& other, const env::atomic<std::uint64_t>& index_of_other,
+                           std::uint64_t needed) noexcept;
 
     const std::uint64_t capacity_;
     env::atomic<std::uint32_t> ends_{sender_end | receiver_end};  // that are alive
@@ -142,20 +155,18 @@ private:
     // The sender's. Both words: bit 0: the other side waits; bit 1: the channel has ended; from bit 2: the index.
     alignas(64) env::atomic<std::uint64_t> sent_{0};  // bit 1: closed or aborted
     std::uint64_t head_seen_ = 0;
-    int send_units_ = units;
+    side sender_;
 
     // The receiver's.
     alignas(64) env::atomic<std::uint64_t> received_{0};  // bit 1: aborted
     std::uint64_t tail_seen_ = 0;
     std::uint64_t wakes_at_ = never;  // what `received` must come to before the sender has the room that it waits for
-    int receive_units_ = units;
+    side receiver_;
 
     // Of those who wait.
     alignas(64) mutable env::mutex lock_;
     phase phase_ = phase::open;
     std::uint64_t sender_needs_ = 0;  // as wakes_at_, written by the sender
-    wait_node sending_, receiving_;   // a side has one line at a time
-    waiter_queue sender_queue_, receiver_queue_;
 };
 
 }  // namespace leat::detail
