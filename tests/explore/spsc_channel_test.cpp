@@ -308,6 +308,7 @@ TEST_P(spsc, a_send_that_is_stopped_while_room_comes_keeps_its_item_or_has_sent_
             if (auto next = all->ends.in.try_recv()) next->receive();
         });
         explore::run_line(all->worker, "sender", send_one(*all, last), &all->stop);
+        explore::check(all->worker.idle(), "it was resumed once");
         explore::join_all();
         all->take_the_rest();
         all->book.settle_undropped(last);
@@ -324,6 +325,7 @@ TEST_P(spsc, a_batch_that_is_stopped_while_room_comes_is_inside_or_here) {
                 if (auto next = all->ends.in.try_recv()) next->receive();
         });
         explore::run_line(all->worker, "sender", send_batch(*all, inside + 1, inside + 3), &all->stop);
+        explore::check(all->worker.idle(), "it was resumed once");
         explore::join_all();
         all->take_the_rest();
         all->book.settle_undropped(inside + 3);
@@ -348,6 +350,7 @@ TEST_P(spsc, a_receive_that_is_stopped_while_an_item_comes_has_it_or_leaves_it) 
         explore::thread("stopper", [all] { all->stop.request_stop(); });
         explore::thread("sender", [all] { (void)scene::sent(all->ends.out.try_send(all->make(1)), {}); });
         explore::run_line(all->worker, "receiver", receive_one(*all), &all->stop);
+        explore::check(all->worker.idle(), "it was resumed once");
         explore::join_all();
         all->take_the_rest();
         all->book.settle_undropped(1);
@@ -360,6 +363,7 @@ TEST_P(spsc, a_task_that_was_stopped_waits_again_and_is_woken) {
         explore::thread("stopper", [all] { all->stop.request_stop(); });
         explore::thread("sender", [all] { (void)scene::sent(all->ends.out.blocking_send(all->make(1)), {}); });
         explore::run_line(all->worker, "receiver", receive_one(*all), &all->stop);
+        explore::check(all->worker.idle(), "it was resumed once");
         if (all->book.received[1] == 0) explore::run_line(all->worker, "again", receive_one(*all));
         explore::join_all();
         explore::check(all->book.received[1] == 1, "it came");
