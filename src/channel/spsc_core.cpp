@@ -119,9 +119,10 @@ bool spsc_core::yields(side& mine, context& line, std::coroutine_handle<> at) no
     return line.yields_at(at, units);
 }
 
-// Where the other side runs on another thread, what is missing often comes within less than it costs to sleep and be woken.
-// Each look takes the cache line from its writer, so they become rarer, and a short time is waited before the first: then
-// there is not one item but many. On one thread the other side cannot run meanwhile.
+// Where the other side runs on another thread, what is missing often comes within less than it costs to sleep and be woken
+// (competitive spinning: Karlin, Li, Manasse and Owicki, SOSP 1991). Each look takes the cache line from its writer, so looks
+// become rarer, and a short time passes before the first: then there is not one item but many. On one thread the other side
+// cannot run meanwhile.
 bool spsc_core::comes_soon(side& mine, const side& other, const env::atomic<std::uint64_t>& index_of_other,
                            std::uint64_t needed) noexcept {
     const void* const here = &env::this_thread(env::slot::worker);

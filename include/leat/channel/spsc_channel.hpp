@@ -7,7 +7,9 @@
 //
 // One sender, one receiver, each moved and not copied, each used by one task at a time; close() and abort() may come from
 // anywhere. When the sender has gone the channel is closed, when the receiver has gone it is aborted and the sender gets its
-// values back. Both operations count against the task's share of its executor as those of channel<T> do.
+// values back. Both operations count against the task's share of its executor as those of channel<T> do. Who has to wait for an
+// end that was last seen on another thread first looks on for at most some ten microseconds, and for less when that was in
+// vain.
 #pragma once
 
 #include <algorithm>
