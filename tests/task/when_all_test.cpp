@@ -198,4 +198,19 @@ TEST(when_any_death, of_an_empty_vector) {
                  "bug: when_any of nothing would wait for ever");
 }
 
+TEST(when_all_outcomes, gives_every_end_and_stops_nobody) {
+    on_one_thread([]() -> task<> {
+        auto [value, error, nothing_given] =
+            co_await leat::when_all_outcomes(giving(1, 9), failing("planned", 2), nothing(5));
+        EXPECT_EQ(std::move(value).get(), 1);
+        EXPECT_TRUE(error.is_error());
+        EXPECT_TRUE(nothing_given.is_value());
+        std::vector<task<int>> tasks;
+        for (int i = 0; i < 4; ++i) tasks.push_back(i % 2 == 0 ? giving(i, 5) : failing("planned", i));
+        auto ends = co_await leat::when_all_outcomes(std::move(tasks));
+        EXPECT_EQ(std::move(ends.at(2)).get(), 2);
+        EXPECT_TRUE(ends.at(1).is_error() && ends.at(3).is_error());
+    });
+}
+
 }  // namespace

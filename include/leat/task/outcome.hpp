@@ -33,6 +33,12 @@ public:
             state_ = state::error;
         }
     }
+    // For an outcome that has none yet.
+    void set_error(std::exception_ptr error) noexcept {
+        error_ = std::move(error);
+        state_ = state::error;
+    }
+    void set_cancelled() noexcept { state_ = state::cancelled; }
 
 protected:
     enum class state : unsigned char { none, value, error, cancelled };
@@ -57,9 +63,28 @@ public:
         error_ = std::move(other.error_);
         state_ = other.state_;
     }
-    outcome& operator=(outcome&&) = delete;
+    // When moving the value throws, this is left without an end.
+    outcome& operator=(outcome&& other) noexcept(std::is_nothrow_move_constructible_v<stored>) {
+        if (this == &other) return *this;
+        if (is_value()) std::destroy_at(std::addressof(value_));
+        state_ = state::none;
+        if (other.is_value()) std::construct_at(std::addressof(value_), std::move(other.value_));
+        error_ = std::move(other.error_);
+        state_ = other.state_;
+        return *this;
+    }
     ~outcome() {
         if (is_value()) std::destroy_at(std::addressof(value_));
+    }
+    // The same end once more.
+    [[nodiscard]] outcome clone() const
+        requires std::is_copy_constructible_v<stored>
+    {
+        outcome copy;
+        if (is_value()) std::construct_at(std::addressof(copy.value_), value_);
+        copy.error_ = error_;
+        copy.state_ = state_;
+        return copy;
     }
 
     template <class U>
@@ -85,6 +110,8 @@ private:
 template <>
 class outcome<void> : public outcome_base {
 public:
+    outcome() noexcept {}
+    [[nodiscard]] outcome clone() const noexcept { return *this; }
     void set_value() noexcept { state_ = state::value; }
     void get() && { rethrow_unless_value(); }
 };

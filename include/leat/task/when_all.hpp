@@ -1,4 +1,4 @@
-// when_all: several tasks at once, all results together.
+// when_all: several tasks at once, all results together; when_all_outcomes: whatever the results are.
 #pragma once
 
 #include <tuple>
@@ -114,6 +114,29 @@ task<std::vector<detail::value_or_unit<T>>> when_all(std::vector<task<T>> tasks)
     values.reserve(ends.size());
     for (auto& end : ends) values.push_back(detail::take_value<T>(std::move(end)));
     co_return values;
+}
+
+namespace detail {
+
+template <class T>
+task<outcome<T>> into_outcome(task<T> body) {
+    co_return co_await body.as_outcome();
+}
+
+}  // namespace detail
+
+// The same, but the end of each task, whichever it is, is a value: a failure stops nobody and is not thrown. Gives a tuple, or
+// a vector, of outcomes. When the awaiting task is stopped, those of the tasks that were stopped by that are cancelled.
+template <class... T>
+auto when_all_outcomes(task<T>... tasks) {
+    return when_all(detail::into_outcome(std::move(tasks))...);
+}
+template <class T>
+task<std::vector<outcome<T>>> when_all_outcomes(std::vector<task<T>> tasks) {
+    std::vector<task<outcome<T>>> all;
+    all.reserve(tasks.size());
+    for (task<T>& each : tasks) all.push_back(detail::into_outcome(std::move(each)));
+    return when_all(std::move(all));
 }
 
 }  // namespace leat
