@@ -5,6 +5,7 @@
 //
 // Invariants:
 //  1. The first error of a task stops its siblings and is what join() throws; `cancelled` is never an error.
+//     The error of a task that was submitted belongs to its handle first: sync/task_handle.hpp.
 //  2. A finishing task touches nothing of the scope after its arrive(), unless it was the last one (see countdown).
 #pragma once
 
@@ -41,6 +42,22 @@ struct task_options {
 class scope;
 
 namespace detail {
+
+// The error of a task that belongs to the task's handle (sync/task_handle.hpp), until it is taken there or the scope is
+// joined. In the scope's list from hold() to let_go() or surrender(), whichever comes first.
+class held_error {
+public:
+    // The scope is joined: the error, or null when it was taken. Called once, with no lock held; this may be gone after it.
+    virtual std::exception_ptr surrender() noexcept = 0;
+
+protected:
+    virtual ~held_error() = default;
+
+private:
+    friend class leat::scope;
+    held_error* next_ = nullptr;
+    held_error** link_ = nullptr;  // what points to this in the list; null: not there
+};
 
 // A spawned task on the heap: its line and what it runs. Frees itself at its end.
 class spawned_base : public arm_base {
@@ -154,6 +171,10 @@ public:
         }
     }
 
+    // As spawn(), and gives a task_handle to its value, error and stop: defined in leat/sync/task_handle.hpp.
+    template <class... Spawned>
+    [[nodiscard]] auto submit(Spawned&&... as_for_spawn);
+
     // Asks all tasks to stop, also those spawned later. Any thread.
     void stop() noexcept { request_stop(); }
     stop_source& source() noexcept { return *this; }
@@ -167,6 +188,10 @@ public:
 
     // Counts `error` as the first error unless there is one, and stops the tasks.
     void fail(std::exception_ptr error) noexcept;
+    // For task_handle: keeps an error in case nobody takes it before the join; and no longer. let_go() is false when the
+    // join has begun with it: surrender() is called then.
+    void hold(detail::held_error& error) noexcept;
+    bool let_go(detail::held_error& error) noexcept;
 
     // How many tasks have not ended. A snapshot.
     [[nodiscard]] std::size_t pending() const noexcept { return ends_.pending(); }
@@ -198,14 +223,17 @@ private:
         task.post();
     }
     std::exception_ptr finish(const context& line, bool throws);
+    [[nodiscard]] detail::held_error* next_held() noexcept;
+    static bool take_out(detail::held_error& error) noexcept;
 
     context& line_;
     executor& where_;  // this and the next: copies, since the line may move while tasks spawn
     priority urgency_;
     countdown ends_;
     env::mutex lock_;
-    std::exception_ptr first_error_;  // under lock_ until all have arrived
-    env::atomic<bool> joined_{true};  // true: no task was spawned since the last join
+    std::exception_ptr first_error_;      // under lock_
+    detail::held_error* held_ = nullptr;  // under lock_; newest first
+    env::atomic<bool> joined_{true};      // true: no task was spawned since the last join
 };
 
 namespace detail {
