@@ -45,7 +45,8 @@ task<int> sleeps() {
 // What the scope's owner does: submits, lets the other thread go, and joins.
 template <class Body>
 task<> owner(scene& all, explore::gate& ready, Body body, int others = 1) {
-    all.work.emplace(co_await leat::this_task::line());
+    leat::context& line = co_await leat::this_task::line();
+    all.work.emplace(line);
     all.handle.emplace(body(*all.work));
     for (; others > 0; --others) ready.open();
     if (co_await all.work->join_quietly()) ++all.errors;

@@ -173,8 +173,8 @@ TEST(gather, a_stop_at_any_point_ends_all_that_was_begun) {
             bool cancelled = false;
             const auto visit = [&](int number) -> task<int> {
                 ++inside;
-                const auto body = giving(number, number).as_outcome();
-                auto end = co_await std::move(body);
+                task<int> body = giving(number, number);
+                auto end = co_await body.as_outcome();
                 --inside;
                 co_return std::move(end).get();
             };
