@@ -135,6 +135,51 @@ TEST(task_handle, a_stop_reaches_the_task_or_comes_too_late) {
     }));
 }
 
+TEST(task_handle, a_stop_that_comes_while_the_task_ends_touches_nothing_of_it) {
+    expect_right(explore::run(all_schedules, [] {
+        struct both : scene {
+            explore::gate ready;
+        };
+        auto all = std::make_shared<both>();
+        explore::thread("stops", [all] {
+            all->ready.pass();
+            all->handle->stop();
+        });
+        const auto submits = [all](leat::scope& work) { return work.submit(writes, std::ref<scene>(*all)); };
+        explore::run_line(all->worker, "owner", owner(*all, all->ready, submits));
+        explore::join_all();
+        join(*all, *all->handle);
+        explore::check(all->values == 1, "it did not wait, so it has a value");
+    }));
+}
+
+// Joins the handle, then the scope, while another thread waits without taking.
+task<> joins_both(scene& all, explore::gate& ready) {
+    leat::context& line = co_await leat::this_task::line();
+    leat::scope work(line);
+    all.handle.emplace(work.submit(fails));
+    ready.open();
+    leat::outcome<int> end = co_await all.handle->as_outcome();
+    if (end.is_error()) ++all.values;
+    if (co_await work.join_quietly()) ++all.errors;
+}
+
+TEST(task_handle, an_error_that_was_taken_is_not_the_scopes) {
+    expect_right(explore::run(all_schedules, [] {
+        struct both : scene {
+            explore::gate ready;
+        };
+        auto all = std::make_shared<both>();
+        explore::thread("waits", [all] {
+            all->ready.pass();
+            all->handle->blocking_wait();
+        });
+        explore::run_line(all->worker, "owner", joins_both(*all, all->ready));
+        explore::join_all();
+        explore::check(all->values == 1 && all->errors == 0, "taken once, and not thrown");
+    }));
+}
+
 TEST(task_handle, of_two_that_share_each_gets_the_value) {
     expect_right(explore::run({.preemption_bound = 2}, [] {
         struct both : scene {
