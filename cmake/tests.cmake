@@ -105,11 +105,12 @@ foreach(script IN LISTS scripts)
     add_test(NAME cli.${name} COMMAND bash ${script} ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/leat)
 endforeach()
 
-# examples/NAME/NAME.cpp prints examples/NAME/expected.txt.
-file(GLOB examples CONFIGURE_DEPENDS examples/*/*.cpp)
+# examples/NAME/NAME.cpp, or examples/GROUP/NAME/NAME.cpp, prints the expected.txt beside it.
+file(GLOB examples CONFIGURE_DEPENDS examples/*/*.cpp examples/*/*/*.cpp)
 foreach(source IN LISTS examples)
-    get_filename_component(name ${source} NAME_WE)
     get_filename_component(folder ${source} DIRECTORY)
+    file(RELATIVE_PATH name ${PROJECT_SOURCE_DIR}/examples ${folder})
+    string(REPLACE "/" "_" name ${name})
     add_executable(example_${name} ${source})
     target_link_libraries(example_${name} PRIVATE leat_options leat_flow)
     if(EXISTS ${folder}/expected.txt)

@@ -15,7 +15,7 @@ def contains(lines, block):
     return any(lines[at:at + len(block)] == block for at in range(len(lines) - len(block) + 1))
 
 
-programs = [lines_of(path.read_text()) for path in sorted(root.glob("examples/*/*.cpp"))]
+programs = [lines_of(path.read_text()) for path in sorted(root.glob("examples/**/*.cpp"))]
 blocks = re.findall(r"```cpp\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
 strangers = [block for block in blocks if not any(contains(program, lines_of(block)) for program in programs)]
 for block in strangers:
