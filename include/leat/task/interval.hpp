@@ -19,6 +19,7 @@ enum class missed_ticks : unsigned char {
 
 class interval {
 public:
+    // Both: a period of zero or less is a bug; after one beyond the clock no tick comes.
     // The first next() begins the grid, and gives a tick at once.
     template <class Rep, class Period>
     explicit interval(std::chrono::duration<Rep, Period> period, missed_ticks policy = missed_ticks::burst) noexcept
@@ -28,7 +29,6 @@ public:
     interval(time_point first, std::chrono::duration<Rep, Period> period,
              missed_ticks policy = missed_ticks::burst) noexcept
         : interval(detail::within_clock(period), policy, first) {}
-    // All: a period of zero or less is a bug; one beyond the clock never comes.
 
     // Awaits the next tick and gives the point of the grid that it stands for, which is past when it is late. Resumes on the
     // awaiting task's executor. Throws cancelled when stopped: then no tick is lost. One call at a time.
