@@ -6,7 +6,6 @@
 #include <explore/expect.hpp>
 #include <explore/explorer.hpp>
 #include <leat/sync/task_handle.hpp>
-#include <leat/sync/wait.hpp>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -23,6 +22,7 @@ using leat::task_handle;
 // One thread runs the tasks of a scope, another one uses the handle.
 struct scene {
     explore::hand_executor worker;
+    explore::gate ready;  // there is a handle
     std::optional<leat::scope> work;
     std::optional<task_handle<int>> handle;
     env::shared<int> written{0};  // by the task, read by who joins it
@@ -44,11 +44,11 @@ task<int> sleeps() {
 
 // What the scope's owner does: submits, lets the other thread go, and joins.
 template <class Body>
-task<> owner(scene& all, explore::gate& ready, Body body, int others = 1) {
+task<> owner(scene& all, Body body, int others = 1) {
     leat::context& line = co_await leat::this_task::line();
     all.work.emplace(line);
     all.handle.emplace(body(*all.work));
-    for (; others > 0; --others) ready.open();
+    for (; others > 0; --others) all.ready.open();
     if (co_await all.work->join_quietly()) ++all.errors;
     all.work.reset();  // nobody touches it any more
 }
@@ -56,15 +56,12 @@ task<> owner(scene& all, explore::gate& ready, Body body, int others = 1) {
 template <class Body, class Other>
 void meet(const explore::options& how, Body body, Other other) {
     expect_right(explore::run(how, [=] {
-        struct both : scene {
-            explore::gate ready;
-        };
-        auto all = std::make_shared<both>();
+        auto all = std::make_shared<scene>();
         explore::thread("other", [all, other] {
             all->ready.pass();
             other(*all);
         });
-        explore::run_line(all->worker, "owner", owner(*all, all->ready, body));
+        explore::run_line(all->worker, "owner", owner(*all, body));
         explore::join_all();
         all->handle.reset();
         explore::check(all->values + all->errors == 1, "the end came out once");
@@ -79,17 +76,14 @@ void join(scene& all, task_handle<int>& handle) {
 
 TEST(task_handle, a_thread_that_joins_sees_what_the_task_wrote) {
     expect_right(explore::run(all_schedules, [] {
-        struct both : scene {
-            explore::gate ready;
-        };
-        auto all = std::make_shared<both>();
+        auto all = std::make_shared<scene>();
         explore::thread("joins", [all] {
             all->ready.pass();
             join(*all, *all->handle);
             explore::check(all->written.read() == 1 && all->values == 1, "written, and given");
         });
         const auto submits = [all](leat::scope& work) { return work.submit(writes, std::ref<scene>(*all)); };
-        explore::run_line(all->worker, "owner", owner(*all, all->ready, submits));
+        explore::run_line(all->worker, "owner", owner(*all, submits));
         explore::join_all();
     }));
 }
@@ -98,7 +92,6 @@ TEST(task_handle, an_error_is_taken_by_a_join_or_thrown_by_the_scope) {
     // Both, when the scope is joined first.
     expect_right(explore::run(all_schedules, [] {
         struct both : scene {
-            explore::gate ready;
             int joined = 0;
         };
         auto all = std::make_shared<both>();
@@ -107,8 +100,7 @@ TEST(task_handle, an_error_is_taken_by_a_join_or_thrown_by_the_scope) {
             leat::outcome<int> end = std::move(*all->handle).blocking_outcome();
             all->joined = end.is_error() ? 1 : 0;
         });
-        explore::run_line(all->worker, "owner",
-                          owner(*all, all->ready, [](leat::scope& work) { return work.submit(fails); }));
+        explore::run_line(all->worker, "owner", owner(*all, [](leat::scope& work) { return work.submit(fails); }));
         explore::join_all();
         explore::check(all->joined == 1 && all->errors <= 1, "the join has it");
     }));
@@ -120,16 +112,12 @@ TEST(task_handle, an_error_whose_handle_is_dropped_meanwhile_is_the_scopes_exact
 
 TEST(task_handle, a_stop_reaches_the_task_or_comes_too_late) {
     expect_right(explore::run(all_schedules, [] {
-        struct both : scene {
-            explore::gate ready;
-        };
-        auto all = std::make_shared<both>();
+        auto all = std::make_shared<scene>();
         explore::thread("stops", [all] {
             all->ready.pass();
             all->handle->stop();
         });
-        explore::run_line(all->worker, "owner",
-                          owner(*all, all->ready, [](leat::scope& work) { return work.submit(sleeps); }));
+        explore::run_line(all->worker, "owner", owner(*all, [](leat::scope& work) { return work.submit(sleeps); }));
         explore::join_all();
         explore::check(all->handle->as_outcome().operator co_await().await_resume().is_cancelled(), "it was stopped");
     }));
@@ -137,16 +125,13 @@ TEST(task_handle, a_stop_reaches_the_task_or_comes_too_late) {
 
 TEST(task_handle, a_stop_that_comes_while_the_task_ends_touches_nothing_of_it) {
     expect_right(explore::run(all_schedules, [] {
-        struct both : scene {
-            explore::gate ready;
-        };
-        auto all = std::make_shared<both>();
+        auto all = std::make_shared<scene>();
         explore::thread("stops", [all] {
             all->ready.pass();
             all->handle->stop();
         });
         const auto submits = [all](leat::scope& work) { return work.submit(writes, std::ref<scene>(*all)); };
-        explore::run_line(all->worker, "owner", owner(*all, all->ready, submits));
+        explore::run_line(all->worker, "owner", owner(*all, submits));
         explore::join_all();
         join(*all, *all->handle);
         explore::check(all->values == 1, "it did not wait, so it has a value");
@@ -154,11 +139,11 @@ TEST(task_handle, a_stop_that_comes_while_the_task_ends_touches_nothing_of_it) {
 }
 
 // Joins the handle, then the scope, while another thread waits without taking.
-task<> joins_both(scene& all, explore::gate& ready) {
+task<> joins_both(scene& all) {
     leat::context& line = co_await leat::this_task::line();
     leat::scope work(line);
     all.handle.emplace(work.submit(fails));
-    ready.open();
+    all.ready.open();
     leat::outcome<int> end = co_await all.handle->as_outcome();
     if (end.is_error()) ++all.values;
     if (co_await work.join_quietly()) ++all.errors;
@@ -166,15 +151,12 @@ task<> joins_both(scene& all, explore::gate& ready) {
 
 TEST(task_handle, an_error_that_was_taken_is_not_the_scopes) {
     expect_right(explore::run(all_schedules, [] {
-        struct both : scene {
-            explore::gate ready;
-        };
-        auto all = std::make_shared<both>();
+        auto all = std::make_shared<scene>();
         explore::thread("waits", [all] {
             all->ready.pass();
             all->handle->blocking_wait();
         });
-        explore::run_line(all->worker, "owner", joins_both(*all, all->ready));
+        explore::run_line(all->worker, "owner", joins_both(*all));
         explore::join_all();
         explore::check(all->values == 1 && all->errors == 0, "taken once, and not thrown");
     }));
@@ -183,7 +165,6 @@ TEST(task_handle, an_error_that_was_taken_is_not_the_scopes) {
 TEST(task_handle, of_two_that_share_each_gets_the_value) {
     expect_right(explore::run({.preemption_bound = 2}, [] {
         struct both : scene {
-            explore::gate ready;
             env::atomic<int> sum{0};
         };
         auto all = std::make_shared<both>();
@@ -193,7 +174,7 @@ TEST(task_handle, of_two_that_share_each_gets_the_value) {
                 all->sum.fetch_add(all->handle->blocking_join());
             });
         const auto submits = [all](leat::scope& work) { return work.submit(writes, std::ref<scene>(*all)); };
-        explore::run_line(all->worker, "owner", owner(*all, all->ready, submits, 2));
+        explore::run_line(all->worker, "owner", owner(*all, submits, 2));
         explore::join_all();
         explore::check(all->sum == 2, "both have it");
     }));
@@ -211,7 +192,6 @@ task<> joins(scene& all) {
 TEST(task_handle, a_join_that_is_stopped_while_the_task_ends_leaves_the_value_or_has_it) {
     expect_right(explore::run({.preemption_bound = 3}, [] {
         struct both : scene {
-            explore::gate ready;
             explore::hand_executor second;
             leat::stop_source stop;
         };
@@ -222,7 +202,7 @@ TEST(task_handle, a_join_that_is_stopped_while_the_task_ends_leaves_the_value_or
         });
         explore::thread("stopper", [all] { all->stop.request_stop(); });
         const auto submits = [all](leat::scope& work) { return work.submit(writes, std::ref<scene>(*all)); };
-        explore::run_line(all->worker, "owner", owner(*all, all->ready, submits));
+        explore::run_line(all->worker, "owner", owner(*all, submits));
         explore::join_all();
         if (all->handle->valid()) join(*all, *all->handle);
         explore::check(all->values == 1, "the value came out once");
@@ -231,16 +211,13 @@ TEST(task_handle, a_join_that_is_stopped_while_the_task_ends_leaves_the_value_or
 
 TEST(task_handle, the_end_of_the_handle_of_a_task_that_ends_frees_the_value_once) {
     expect_right(explore::run(all_schedules, [] {
-        struct both : scene {
-            explore::gate ready;
-        };
-        auto all = std::make_shared<both>();
+        auto all = std::make_shared<scene>();
         explore::thread("drops", [all] {
             all->ready.pass();
             all->handle.reset();
         });
         const auto submits = [all](leat::scope& work) { return work.submit(writes, std::ref<scene>(*all)); };
-        explore::run_line(all->worker, "owner", owner(*all, all->ready, submits));
+        explore::run_line(all->worker, "owner", owner(*all, submits));
         explore::join_all();
         explore::check(all->written.read() == 1 && all->errors == 0, "it ran, and nothing failed");
     }));

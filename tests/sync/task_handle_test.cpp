@@ -356,9 +356,7 @@ TEST(task_handle, an_argument_whose_copy_throws_leaves_nothing_spawned) {
               "no copies today");
 }
 
-using task_handle_death = testing::Test;
-
-TEST_F(task_handle_death, an_empty_handle_is_not_used) {
+TEST(task_handle_death, an_empty_handle_is_not_used) {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     EXPECT_DEATH(on_one_thread([]() -> task<> {
                      const task_handle<int> empty;
