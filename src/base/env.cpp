@@ -116,15 +116,15 @@ std::uint64_t entropy() noexcept {
     return slots[static_cast<unsigned>(which)];
 }
 
-#    if defined(__clang__) && __clang_major__ < 17
-[[gnu::noinline]] void*& this_thread(quick_slot which) noexcept {
-    static thread_local void* slots[static_cast<unsigned>(quick_slot::count)] = {};
-    asm volatile("");
-    return slots[static_cast<unsigned>(which)];
+#    if defined(__x86_64__) && defined(__linux__)
+namespace detail {
+[[gnu::used]] constinit thread_local void* quick_slots[static_cast<unsigned>(quick_slot::count)] = {};
 }
 #    else
-namespace detail {
-constinit thread_local void* quick_slots[static_cast<unsigned>(quick_slot::count)] = {};
+[[gnu::noinline]] void*& this_thread(quick_slot which) noexcept {
+    static thread_local void* slots[static_cast<unsigned>(quick_slot::count)] = {};
+    asm volatile("");  // see above
+    return slots[static_cast<unsigned>(which)];
 }
 #    endif
 

@@ -17,44 +17,63 @@ constexpr unsigned looks = 4;  // after 0.1, 1, 10 and 100 seconds
 
 env::atomic<unsigned> bystander::count{0};
 
-// The tree by the sources through which a stop request would go.
-std::string report_lines(context& root, std::span<work_item* const> ready) {
-    std::string text;
-    std::vector<const context*> told;
-    const auto tell = [&](const context& line, int depth) {
-        told.push_back(&line);
-        if (told.size() > lines_told) return;
-        const bool runs = line.waits_for() == nullptr || std::find(ready.begin(), ready.end(), &line) != ready.end();
-        text += fmt::format("{:{}}{} ", "", 2 * depth, line.name());
-        if (line.label != 0) text += fmt::format("(line {}) ", line.label);
-        text += runs ? "is ready" : fmt::format("waits for {}", line.waits_for());
-        text += '\n';
-    };
-    const auto visit = [&](const auto& self, stop_source& from, int depth) -> void {
-        // A line is in the list since it first waited: in the order of their numbers they are found again. What has none comes
-        // first, and there the oldest, which is last in the list.
-        std::multimap<std::uint32_t, stop_node*> below;
-        from.for_each([&](stop_node& each) {
-            const context* const line = context::of(each);
-            const std::uint32_t number = line == nullptr ? 0 : line->label;
-            below.emplace_hint(below.lower_bound(number), number, &each);
-        });
-        for (const auto& [number, each] : below) {
-            if (stop_source* const source = child_stop_source::of(*each)) self(self, *source, depth);
-            context* const line = context::of(*each);
-            if (line == nullptr) continue;
-            tell(*line, depth);
-            self(self, line->below(), depth + 1);
-        }
-    };
-    tell(root, 1);
-    visit(visit, root.below(), 2);
-    // Those that have never waited are in no source's list.
-    for (work_item* const item : ready) {
-        const context* const line = context::of(*item);
-        if (line != nullptr && std::find(told.begin(), told.end(), line) == told.end()) tell(*line, 2);
+namespace {
+
+struct told_line {
+    const context* line;
+    int depth;
+};
+
+std::string name_of(const context& line) {
+    return line.label == 0 ? line.name() : fmt::format("{} (line {})", line.name(), line.label);
+}
+
+// By the sources through which a stop request would go.
+void collect(stop_source& from, int depth, std::vector<told_line>& into) {
+    // A line is in the list since it first waited: in the order of their numbers they are found again. What has none comes
+    // first, and there the oldest, which is last in the list.
+    std::multimap<std::uint32_t, stop_node*> below;
+    from.for_each([&](stop_node& each) {
+        const context* const line = context::of(each);
+        const std::uint32_t number = line == nullptr ? 0 : line->label;
+        below.emplace_hint(below.lower_bound(number), number, &each);
+    });
+    for (const auto& [number, each] : below) {
+        if (stop_source* const source = child_stop_source::of(*each)) collect(*source, depth, into);
+        context* const line = context::of(*each);
+        if (line == nullptr) continue;
+        into.push_back({line, depth});
+        collect(line->below(), depth + 1, into);
     }
-    if (told.size() > lines_told) text += fmt::format("  and {} more\n", told.size() - lines_told);
+}
+
+}  // namespace
+
+std::string report_lines(context& root, std::span<work_item* const> ready) {
+    std::vector<told_line> all{{&root, 1}};
+    collect(root.below(), 2, all);
+    const auto is_known = [&](const context* which) {
+        return std::any_of(all.begin(), all.end(), [&](const told_line& each) { return each.line == which; });
+    };
+    // Those that have never waited are in no source's list.
+    for (work_item* const item : ready)
+        if (const context* const line = context::of(*item); line != nullptr && !is_known(line))
+            all.push_back({line, 2});
+    std::string text;
+    for (std::size_t i = 0; i < std::min(all.size(), lines_told); ++i) {
+        const context& line = *all[i].line;
+        text += fmt::format("{:{}}{} ", "", 2 * all[i].depth, name_of(line));
+        if (line.waits_for() == nullptr || std::find(ready.begin(), ready.end(), &line) != ready.end()) {
+            text += "is ready\n";
+            continue;
+        }
+        text += fmt::format("waits for {}", line.waits_for());
+        const wait_place* const place = line.waits_at();
+        const context* const holder = place == nullptr ? nullptr : place->holder();
+        if (is_known(holder)) text += holder == &line ? ", which it holds itself" : ", held by " + name_of(*holder);
+        text += '\n';
+    }
+    if (all.size() > lines_told) text += fmt::format("  and {} more\n", all.size() - lines_told);
     text.pop_back();
     return text;
 }

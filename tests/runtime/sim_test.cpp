@@ -223,8 +223,8 @@ TEST(sim, a_deadlock_is_told_with_the_names_of_those_who_wait_and_for_what) {
     EXPECT_EQ(all.failed->how, ending::deadlock);
     EXPECT_EQ(all.failed->waiting,
               "  main (line 1) waits for scope join\n"
-              "    left (line 2) waits for a mutex\n"
-              "    right (line 3) waits for a mutex");
+              "    left (line 2) waits for a mutex, held by right (line 3)\n"
+              "    right (line 3) waits for a mutex, held by left (line 2)");
     EXPECT_THAT(all.failed->report(), testing::HasSubstr("deadlock"));
 }
 

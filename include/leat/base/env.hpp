@@ -128,21 +128,21 @@ inline void pause() noexcept {
 enum class slot : unsigned char { worker, context, fiber, simulation, count };
 [[nodiscard]] void*& this_thread(slot which) noexcept;
 
-// Two that are read for each fork and each frame: inlined, for functions that no fiber suspends in their middle, which are
-// those of coroutines. GCC lets a coroutine return at each suspension before it optimises, and Clang from 17 on looks the
-// address up anew behind each.
+// Two that are read for each fork and each frame, and so without a call where that can be had: the two instructions say
+// anew each time which thread it is, which a compiler does not where it is left to address the variable.
 enum class quick_slot : unsigned char { fork, frames, count };
-#    if defined(__clang__) && __clang_major__ < 17
-[[nodiscard]] void*& this_thread(quick_slot which) noexcept;
-#    else
+#    if defined(__x86_64__) && defined(__linux__)
 namespace detail {
-// The attribute stands where it belongs to the variable: behind the bounds it would belong to the type.
-extern constinit thread_local void* quick_slots [[gnu::tls_model("initial-exec")]]
-[static_cast<unsigned>(quick_slot::count)];
-}  // namespace detail
-[[nodiscard]] inline void*& this_thread(quick_slot which) noexcept {
-    return detail::quick_slots[static_cast<unsigned>(which)];
+extern constinit thread_local void* quick_slots[static_cast<unsigned>(quick_slot::count)] asm("leat_quick_slots");
 }
+[[nodiscard]] inline void*& this_thread(quick_slot which) noexcept {
+    void** slots = nullptr;
+    // The initial-exec model of the ELF TLS specification (Drepper 2005, section 4.4.6).
+    asm volatile("movq leat_quick_slots@GOTTPOFF(%%rip), %0\n\taddq %%fs:0, %0" : "=r"(slots) : : "cc");
+    return slots[static_cast<unsigned>(which)];
+}
+#    else
+[[nodiscard]] void*& this_thread(quick_slot which) noexcept;
 #    endif
 
 }  // namespace leat::env

@@ -86,8 +86,8 @@ class async_generator<T>::promise_type {
     using element = std::remove_reference_t<T>;
 
 public:
-    static void* operator new(std::size_t size) { return detail::allocate_frame_anywhere(size); }
-    static void operator delete(void* frame, std::size_t size) noexcept { detail::free_frame_anywhere(frame, size); }
+    static void* operator new(std::size_t size) { return detail::allocate_frame(size); }
+    static void operator delete(void* frame, std::size_t size) noexcept { detail::free_frame(frame, size); }
 
     context& leat_context() noexcept { return *line_; }
     async_generator get_return_object() noexcept { return async_generator(handle::from_promise(*this)); }

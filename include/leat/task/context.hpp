@@ -195,7 +195,7 @@ private:
     std::coroutine_handle<> resume_point_;
     executor* exec_;  // written by the line while it runs; a claim of its wait orders the reads of others
     const char* name_;
-    std::source_location spawned_at_;  // the size of a pointer
+    std::source_location spawned_at_;              // the size of a pointer
     env::atomic<const char*> waits_for_{nullptr};  // nullptr: runs; else a literal
     [[no_unique_address]] stop_source stop_;       // what runs below this line; what follows lies in its padding
     std::uint8_t budget_ = share;

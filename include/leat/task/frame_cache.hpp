@@ -1,5 +1,5 @@
-// frame_cache: the memory of frames of tasks and generators and of spawned tasks, kept by the thread that freed it last for the next one of
-// about its size. Each worker of a runtime has one; threads without one, and sizes above the largest class, use the heap.
+// frame_cache: the memory of frames and of spawned tasks, kept by the thread that freed it last for the next one of about
+// its size. Each worker of a runtime has one; threads without one, and sizes above the largest class, use the heap.
 //
 // A block is an ordinary piece of the heap, rounded up to its class: who frees it on another thread keeps it there, or gives
 // it to the heap. So a cache needs no lock, and one that gets more than it hands out (the consumer of what a neighbour makes)
@@ -94,10 +94,5 @@ inline void free_frame(void* frame, std::size_t size) noexcept {
     cache->free_[which] = new (frame) frame_cache::block{cache->free_[which]};
     cache->kept_ += frame_cache::bytes_of(which);
 }
-
-// The same in a function of its own: for frames that plain functions make and destroy, as those of generators. In a fiber such
-// a function may go on on another thread in between, and what is inlined into it could use the former thread's cache.
-[[nodiscard]] void* allocate_frame_anywhere(std::size_t size);
-void free_frame_anywhere(void* frame, std::size_t size) noexcept;
 
 }  // namespace leat::detail

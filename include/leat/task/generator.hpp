@@ -67,8 +67,8 @@ class generator_promise {
     using handle = std::coroutine_handle<generator_promise>;
 
 public:
-    static void* operator new(std::size_t size) { return allocate_frame_anywhere(size); }
-    static void operator delete(void* frame, std::size_t size) noexcept { free_frame_anywhere(frame, size); }
+    static void* operator new(std::size_t size) { return allocate_frame(size); }
+    static void operator delete(void* frame, std::size_t size) noexcept { free_frame(frame, size); }
 
     generator<T> get_return_object() noexcept { return generator<T>(handle::from_promise(*this)); }
     std::suspend_always initial_suspend() const noexcept { return {}; }
