@@ -5,6 +5,7 @@
 #include <leat/channel/channel.hpp>
 #include <leat/channel/oneshot.hpp>
 #include <leat/channel/priority_channel.hpp>
+#include <leat/channel/select.hpp>
 #include <leat/channel/spsc_channel.hpp>
 #include <leat/channel/watch.hpp>
 #include <leat/runtime/blocking.hpp>

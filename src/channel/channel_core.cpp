@@ -4,8 +4,18 @@
 
 namespace leat::detail {
 
+channel_core::channel_core(channel_bounds bounds, overflow policy, bool has_size) noexcept
+    : policy_(policy), has_size_(has_size), bounds_(bounds) {
+    check_bounds(bounds);
+}
+
 channel_core::~channel_core() {
     if (!sending_.empty() || !receiving_.empty()) bug("a channel was destroyed while tasks wait at it");
+}
+
+void channel_core::check_bounds(channel_bounds bounds) const noexcept {
+    if (bounds.items == channel_bounds::unlimited && !has_size_)
+        bug("a channel without a size function needs a bound in items");
 }
 
 void channel_core::fail_all(waiter_queue& queue, result why, resume_list& failed) noexcept {
@@ -17,18 +27,34 @@ void channel_core::fail_all(waiter_queue& queue, result why, resume_list& failed
 
 bool channel_core::wait_in(waiter_queue& queue, end_waiter& self, context& line, std::coroutine_handle<> at,
                            const char* what) noexcept {
-    self.waited = true;
     if (!line.begin_wait(at, what)) return false;
     self.wait_as(line);
     queue.push_back(self);
     return true;
 }
 
+void channel_core::wait_in(waiter_queue& queue, end_waiter& self, context& line, context::ticket wait) noexcept {
+    self.how = result::none;
+    self.line = &line;
+    self.wait = wait;
+    queue.push_back(self);
+}
+
+bool channel_core::waits_another(const waiter_queue& queue, const context& line) noexcept {
+    const waiter* each = queue.first();
+    while (each != nullptr && each->line == &line) each = each->next;
+    return each != nullptr;
+}
+
 void channel_core::close_locked(resume_list& woken) noexcept {
     if (phase_ != phase::open) return;
     phase_ = phase::closed;
     fail_all(sending_, result::closed, woken);
-    fail_all(receiving_, result::closed, woken);  // they wait only while nothing is inside
+    end_receivers_if_drained(woken);
+}
+
+void channel_core::end_receivers_if_drained(resume_list& woken) noexcept {
+    if (depth_ == 0 && end_for_receivers() == result::closed) fail_all(receiving_, result::closed, woken);
 }
 
 void channel_core::close() noexcept {
@@ -42,7 +68,7 @@ void channel_core::close() noexcept {
 
 channel_counts channel_core::counts() const noexcept {
     env::lock_guard held(lock_);
-    return {depth_, bytes_, bounds_.items, sent_, received_, senders_, receivers_};
+    return {depth_, bytes_, bounds_.items, sent_, received_, dropped_, reserved_, senders_, receivers_};
 }
 
 void channel_core::add_sender() noexcept {
@@ -55,16 +81,31 @@ void channel_core::add_receiver() noexcept {
     ++receivers_;
 }
 
-bool channel_core::drop_sender() noexcept {
+void channel_core::add_observer() noexcept {
+    env::lock_guard held(lock_);
+    ++observers_;
+}
+
+void channel_core::drop_sender() noexcept {
     resume_list woken;
     bool gone = false;
     {
         env::lock_guard held(lock_);
         if (--senders_ == 0) close_locked(woken);
-        gone = senders_ == 0 && receivers_ == 0;
+        gone = unused();
     }
     woken.resume_all();
-    return gone;
+    if (gone) delete this;
+}
+
+void channel_core::drop_observer() noexcept {
+    bool gone = false;
+    {
+        env::lock_guard held(lock_);
+        --observers_;
+        gone = unused();
+    }
+    if (gone) delete this;
 }
 
 }  // namespace leat::detail

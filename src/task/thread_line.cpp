@@ -10,8 +10,16 @@ thread_line::thread_line(const char* name) noexcept : context(static_cast<execut
 }
 
 void thread_line::park() noexcept {
-    while (resumed_.load(env::acquire) == 0) env::futex_wait(resumed_, 0);  // pairs with post()
-    resumed_.store(0, env::relaxed);                                        // relaxed: the poster has gone
+    while (resumed_.load(env::acquire) == 0) {  // pairs with post()
+        timer* const soonest = earliest();
+        if (soonest == nullptr) {
+            env::futex_wait(resumed_, 0);
+        } else if (!env::futex_wait_until(resumed_, 0, soonest->due)) {
+            cancel(*soonest);
+            soonest->fire(*soonest);
+        }
+    }
+    resumed_.store(0, env::relaxed);  // relaxed: the poster has gone
 }
 
 void thread_line::park_until(time_point deadline, ticket which) noexcept {
@@ -33,6 +41,25 @@ void thread_line::post(work_item&) noexcept {
     env::futex_wake(resumed_, 1);
 }
 
-void thread_line::start(timer&) noexcept { bug("a plain thread has no timers: use park_until"); }
+void thread_line::start(timer& timer) noexcept {
+    if (timer.due == time_point::max()) return;
+    timer.next = timers_;
+    timers_ = &timer;
+}
+
+void thread_line::cancel(timer& timer) noexcept {
+    for (leat::timer** each = &timers_; *each != nullptr; each = &(*each)->next) {
+        if (*each != &timer) continue;
+        *each = timer.next;
+        return;
+    }
+}
+
+timer* thread_line::earliest() const noexcept {
+    timer* first = timers_;
+    for (timer* each = timers_; each != nullptr; each = each->next)
+        if (each->due < first->due) first = each;
+    return first;
+}
 
 }  // namespace leat

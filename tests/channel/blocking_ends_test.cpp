@@ -90,6 +90,38 @@ TEST(blocking_ends, a_runtime_may_end_while_a_thread_is_still_in_the_call_that_w
     }
 }
 
+TEST(blocking_ends, give_up_in_time) {
+    auto [out, in] = leat::channel<leat_test::token>(1);
+    EXPECT_EQ(in.blocking_recv_for(std::chrono::milliseconds(1)).error(), leat::recv_error::timed_out);
+    EXPECT_TRUE(out.blocking_send_for(leat_test::token(1), std::chrono::milliseconds(1)));
+    const auto full = out.blocking_send_for(leat_test::token(2), std::chrono::milliseconds(1));
+    EXPECT_EQ(full.error().why, leat::send_failure::timed_out);
+    EXPECT_EQ(full.error().value.number(), 2);
+    EXPECT_EQ(in.blocking_recv_for(std::chrono::hours(1))->number(), 1);
+    auto permit = out.blocking_reserve();
+    EXPECT_TRUE(permit->send(leat_test::token(3)));
+}
+
+TEST(blocking_ends, pass_batches) {
+    auto [out, in] = leat::channel<int>(7);
+    std::thread consumer([mine = std::move(in)]() mutable {
+        std::vector<int> got;
+        while (mine.blocking_recv_many(got, 5)) {
+        }
+        EXPECT_EQ(got.size(), 3000U);
+        for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], static_cast<int>(i));
+    });
+    {
+        leat::sender<int> mine = std::move(out);
+        std::vector<int> batch(30);
+        for (int first = 0; first < 3000; first += 30) {
+            std::iota(batch.begin(), batch.end(), first);
+            EXPECT_TRUE(mine.blocking_send_many(batch));
+        }
+    }
+    consumer.join();
+}
+
 TEST(blocking_ends_death, inside_a_task) {
     EXPECT_DEATH(leat_test::on_one_thread([]() -> task<> {
                      auto [out, in] = leat::channel<int>(0);

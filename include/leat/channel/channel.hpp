@@ -7,35 +7,20 @@
 // Any number of senders and receivers; first in, first out; waiting senders and receivers are served in order of arrival.
 // Ends are copied to share them; when the last sender has gone the channel is closed, when the last receiver has gone it
 // is aborted and senders get their values back. All functions of one end may be called from several tasks at once, except
-// that an end must not be destroyed or assigned while it is used.
+// that an end must not be destroyed or assigned while it is used: an operation refers to its end until it is over.
+//
+// Every operation resumes on the awaiting task's executor. Each that would wait can be stopped: those that hold a value or
+// room (send, reserve) report it in their result, the others throw cancelled; in either case nothing is lost, and what can
+// be done at once is done even then. The blocking forms are for threads that run no tasks, a bug on others. Several
+// channels at once: select.hpp.
 #pragma once
 
-#include <optional>
-
-#include <leat/base/expected.hpp>
-#include <leat/channel/channel_core.hpp>
-#include <leat/channel/ring.hpp>
-#include <leat/task/outcome.hpp>
+#include <leat/base/bug.hpp>
+#include <leat/channel/channel_operations.hpp>
+#include <leat/task/this_task.hpp>
 #include <leat/task/thread_line.hpp>
 
 namespace leat {
-
-// Why a value was not sent; the value comes back.
-template <class T>
-struct send_error {
-    enum class reason : unsigned char { closed, aborted, full, cancelled };
-    reason why;
-    T value;
-    send_error(reason cause, T unsent) noexcept : why(cause), value(std::move(unsent)) {}
-};
-
-// Why nothing was received: closed and drained, aborted, or (try_recv only) empty just now.
-enum class recv_error : unsigned char { closed, aborted, empty };
-
-template <class T>
-class sender;
-template <class T>
-class receiver;
 
 template <class T>
 struct channel_ends {
@@ -46,212 +31,66 @@ struct channel_ends {
 // Makes a channel that holds at most `bounds.items` items and, when `size_of` is given, `bounds.bytes` bytes by it. size_of
 // is called under the channel's lock, more than once an item: it gives the same each time and does not throw.
 template <class T>
-channel_ends<T> channel(channel_bounds bounds, std::size_t (*size_of)(const T&) = nullptr);
-
-namespace detail {
-
+channel_ends<T> channel(channel_bounds bounds, std::size_t (*size_of)(const T&) = nullptr,
+                        overflow policy = overflow::wait);
 template <class T>
-class channel_state final : public channel_core {
-    static_assert(std::is_nothrow_move_constructible_v<T>,
-                  "items of a channel move without throwing: send a std::unique_ptr of other types");
-    using send_expected = expected<void, send_error<T>>;
-    using recv_expected = expected<T, recv_error>;
+channel_ends<T> channel(channel_bounds bounds, overflow policy) {
+    return channel<T>(bounds, nullptr, policy);
+}
+// One without a limit on items, as many as `bytes` hold.
+template <class T>
+channel_ends<T> byte_channel(std::size_t bytes, std::size_t (*size_of)(const T&), overflow policy = overflow::wait) {
+    return channel<T>(channel_bounds::of_bytes(bytes), size_of, policy);
+}
 
+// Room for one item: send() never waits. Gives the room back when it is dropped unused, which lets the next in. Counts as a
+// sender until then, so the channel neither closes by itself nor is it drained while one is held: after a close() what was
+// reserved may still be sent. Move-only.
+template <class T>
+class [[nodiscard]] channel_permit {
 public:
-    using why = typename send_error<T>::reason;
-
-    struct send_waiter : end_waiter {
-        explicit send_waiter(T&& item) noexcept : value(std::move(item)) {}
-        T value;
-    };
-    struct recv_waiter : end_waiter {
-        std::optional<T> value;
-    };
-
-    channel_state(channel_bounds bounds, std::size_t (*size_of)(const T&)) noexcept
-        : channel_core(bounds), size_of_(size_of) {}
-
-    // Both: for await_suspend; true when the line waits (or has had its share and was posted).
-    bool send(send_waiter& self, context& line, std::coroutine_handle<> at) {
-        self.line = &line;
-        self.weight = size_of_ == nullptr ? 0 : size_of_(self.value);
-        resume_list woken;
-        {
-            env::lock_guard held(lock_);
-            if (phase_ == phase::open && !put(self, woken))
-                return wait_in(sending_, self, line, at, "send to a channel");
-            if (phase_ != phase::open) self.how = phase_ == phase::closed ? result::closed : result::aborted;
-        }
-        woken.resume_all();
-        return line.yields_at(at);
+    channel_permit(channel_permit&& other) noexcept
+        : state_(std::exchange(other.state_, nullptr)), weight_(other.weight_) {}
+    channel_permit& operator=(channel_permit&& other) noexcept {
+        channel_permit old(std::move(other));
+        std::swap(state_, old.state_);
+        std::swap(weight_, old.weight_);
+        return *this;
     }
-    bool recv(recv_waiter& self, context& line, std::coroutine_handle<> at) noexcept {
-        self.line = &line;
-        resume_list woken;
-        {
-            env::lock_guard held(lock_);
-            take(self.value, woken);
-            if (!self.value) {
-                if (phase_ == phase::open) return wait_in(receiving_, self, line, at, "receive from a channel");
-                self.how = phase_ == phase::closed ? result::closed : result::aborted;
-            }
-        }
-        woken.resume_all();
-        return line.yields_at(at);
-    }
+    ~channel_permit() { release(); }
 
-    send_expected sent(send_waiter& self) noexcept {
-        if (self.gave_up()) {
-            resume_list woken;
-            {
-                env::lock_guard held(lock_);
-                sending_.remove(self);
-                admit(woken);  // it may have stood in the way of a lighter one
-            }
-            woken.resume_all();
-            return unexpected(send_error<T>(why::cancelled, std::move(self.value)));
-        }
-        if (self.how == result::moved) return {};
-        return unexpected(
-            send_error<T>(self.how == result::closed ? why::closed : why::aborted, std::move(self.value)));
-    }
-    recv_expected received(recv_waiter& self) {
-        if (self.gave_up()) {
-            {
-                env::lock_guard held(lock_);
-                receiving_.remove(self);
-            }
-            throw_cancelled();
-        }
-        if (self.value) return std::move(*self.value);
-        return unexpected(self.how == result::closed ? recv_error::closed : recv_error::aborted);
-    }
-
-    send_expected try_send(T&& item) {
-        send_waiter self(std::move(item));
-        self.weight = size_of_ == nullptr ? 0 : size_of_(self.value);
-        resume_list woken;
-        why refused{};
-        {
-            env::lock_guard held(lock_);
-            if (phase_ != phase::open) refused = phase_ == phase::closed ? why::closed : why::aborted;
-            else if (!put(self, woken)) refused = why::full;
-            else self.waited = true;
-        }
-        if (!self.waited) return unexpected(send_error<T>(refused, std::move(self.value)));
-        woken.resume_all();
+    // Sends, at once; the permit is used up, and using it again a bug. Fails with the value when the channel was aborted,
+    // or (full) when the value is heavier than what was reserved; then the permit is as it was. Any thread.
+    expected<void, send_error<T>> send(T value) noexcept {
+        if (state_ == nullptr) bug("a permit that was used, moved from or given up was used");
+        using result = detail::channel_core::result;
+        const result how = state_->send_reserved(value, weight_);
+        if (how != result::moved)
+            return unexpected(
+                send_error<T>(how == result::full ? send_failure::full : send_failure::aborted, std::move(value)));
+        std::exchange(state_, nullptr)->drop_sender();
         return {};
     }
-    recv_expected try_recv() noexcept {
-        std::optional<T> value;
-        resume_list woken;
-        phase now{};
-        {
-            env::lock_guard held(lock_);
-            take(value, woken);
-            now = phase_;
-        }
-        woken.resume_all();
-        if (value) return std::move(*value);
-        return unexpected(now == phase::open     ? recv_error::empty
-                          : now == phase::closed ? recv_error::closed
-                                                 : recv_error::aborted);
+    // Gives the room back now. Harmless when that was done.
+    void release() noexcept {
+        if (state_ == nullptr) return;
+        state_->give_back(weight_);
+        std::exchange(state_, nullptr)->drop_sender();
     }
-
-    void abort() noexcept {
-        resume_list woken;
-        ring<T> dropped;  // destroyed outside the lock: destructors of items are the user's
-        {
-            env::lock_guard held(lock_);
-            abort_locked(woken, dropped);
-        }
-        woken.resume_all();
-    }
-    void set_bounds(channel_bounds bounds) noexcept {
-        resume_list woken;
-        {
-            env::lock_guard held(lock_);
-            bounds_ = bounds;
-            admit(woken);
-        }
-        woken.resume_all();
-    }
-    void drop_sender() noexcept {
-        if (channel_core::drop_sender()) delete this;
-    }
-    void drop_receiver() noexcept {
-        resume_list woken;
-        ring<T> dropped;
-        bool gone = false;
-        {
-            env::lock_guard held(lock_);
-            if (--receivers_ == 0) abort_locked(woken, dropped);
-            gone = receivers_ == 0 && senders_ == 0;
-        }
-        woken.resume_all();
-        if (gone) delete this;
-    }
+    // Whether it still stands for room.
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
 
 private:
-    // Moves the value to a waiting receiver or inside. False when it must wait. Lock held.
-    bool put(send_waiter& self, resume_list& woken) {
-        if (waiter* const first = receiving_.claim_first()) {
-            auto& receiver = static_cast<recv_waiter&>(*first);
-            receiver.value.emplace(std::move(self.value));
-            count_passed();
-            woken.add(receiver);
-            return true;
-        }
-        if (!sending_.empty() || !fits(self.weight)) return false;
-        items_.make_room();
-        items_.push(std::move(self.value));
-        count_in(self.weight);
-        return true;
-    }
-    // Takes the oldest value, if there is one, and lets waiting senders follow. Lock held.
-    void take(std::optional<T>& value, resume_list& woken) noexcept {
-        if (!items_.empty()) {
-            value.emplace(items_.pop());
-            count_out(size_of_ == nullptr ? 0 : size_of_(*value));
-            admit(woken);
-        } else if (waiter* const first = sending_.claim_first()) {
-            auto& sender = static_cast<send_waiter&>(*first);
-            value.emplace(std::move(sender.value));
-            count_passed();
-            woken.add(sender);
-        }
-    }
-    void abort_locked(resume_list& woken, ring<T>& dropped) noexcept {
-        if (phase_ == phase::aborted) return;
-        phase_ = phase::aborted;
-        fail_all(sending_, result::aborted, woken);
-        fail_all(receiving_, result::aborted, woken);
-        items_.swap(dropped);
-        depth_ = bytes_ = 0;
-    }
-    // Lets in those who wait and fit. Lock held.
-    void admit(resume_list& woken) noexcept {
-        while (waiter* const first = sending_.first()) {
-            auto& sender = static_cast<send_waiter&>(*first);
-            if (!fits(sender.weight)) return;
-            sending_.remove(sender);
-            items_.make_room();  // noexcept: what cannot be kept cannot be given back either
-            if (!sender.line->claim(sender.wait, context::wake::ready)) continue;
-            items_.push(std::move(sender.value));
-            count_in(sender.weight);
-            woken.add(sender);
-        }
-    }
-
-    ring<T> items_;
-    std::size_t (*size_of_)(const T&);
+    template <class U>
+    friend class detail::channel_operations;
+    channel_permit(detail::channel_state<T>& owner, std::size_t weight) noexcept : state_(&owner), weight_(weight) {}
+    detail::channel_state<T>* state_;
+    std::size_t weight_;
 };
-
-}  // namespace detail
 
 template <class T>
 class sender {
-    using state = detail::channel_state<T>;
+    using operations = detail::channel_operations<T>;
 
 public:
     sender(const sender& other) noexcept : state_(other.state_) {
@@ -264,65 +103,75 @@ public:
     }
     ~sender() { reset(); }
 
-    // Awaits room and sends; resumes on the awaiting task's executor. Fails with the value when the channel is closed or
-    // aborted, or when the task was asked to stop while it waited (reason cancelled, not an exception, so that the value
-    // is not lost). A send that finds room succeeds even then.
-    auto send(T value) noexcept { return send_operation(checked(), std::move(value)); }
+    // Awaits room and sends. Fails with the value when the channel is closed or aborted, or when the task was asked to stop
+    // while it waited (reason cancelled). A send that finds room succeeds even then. Where an overflow policy was given it
+    // never waits: it drops, or fails with reason full.
+    auto send(T value) noexcept { return typename operations::send(checked(), std::move(value)); }
+    // The same for at most `limit`, after which it fails with reason timed_out. A limit of zero or less does not wait; one
+    // beyond the clock waits for ever.
+    template <class Rep, class Period>
+    auto send_for(T value, std::chrono::duration<Rep, Period> limit) noexcept {
+        return typename operations::timed_send(checked(), std::move(value), detail::within_clock(limit));
+    }
+    // Sends all, in order, waiting as often as it must; nobody comes between those that find no room at first. Moves from
+    // each value when it goes in. A failure, for the reasons of send(), tells how many have gone. `values` outlives it.
+    auto send_many(std::span<T> values) noexcept { return typename operations::send_many(checked(), values); }
+    // Awaits room for one item, of up to `bytes` bytes where the channel has a size function. Gives a permit, or the reason
+    // why not. A rendezvous has no room to give: there it waits until the capacity is changed. Waits under every overflow
+    // policy, in a queue that sends do not wait in then.
+    auto reserve(std::size_t bytes = 0) noexcept { return typename operations::reserve(checked(), bytes); }
+
     // Sends at once or fails with reason full. Any thread.
-    expected<void, send_error<T>> try_send(T value) { return checked().try_send(std::move(value)); }
-    // As send(), for threads that run no tasks.
-    expected<void, send_error<T>> blocking_send(T value) {
-        thread_line line("blocking_send");
-        typename state::send_waiter self(std::move(value));
-        if (checked().send(self, line, {})) line.park();
-        return checked().sent(self);
+    expected<void, send_error<T>> try_send(T value) { return operations::try_send(checked(), std::move(value)); }
+    // A permit at once, or why not. Any thread.
+    expected<channel_permit<T>, send_failure> try_reserve(std::size_t bytes = 0) {
+        return operations::try_reserve(checked(), bytes);
     }
 
-    // No more in, for all senders; what is inside still comes out. Waiting senders fail with reason closed.
+    // As those above, for threads that run no tasks.
+    expected<void, send_error<T>> blocking_send(T value) { return block_on(send(std::move(value)), "blocking_send"); }
+    template <class Rep, class Period>
+    expected<void, send_error<T>> blocking_send_for(T value, std::chrono::duration<Rep, Period> limit) {
+        return block_on(send_for(std::move(value), limit), "blocking_send_for");
+    }
+    expected<void, batch_error> blocking_send_many(std::span<T> values) {
+        return block_on(send_many(values), "blocking_send_many");
+    }
+    expected<channel_permit<T>, send_failure> blocking_reserve(std::size_t bytes = 0) {
+        return block_on(reserve(bytes), "blocking_reserve");
+    }
+
+    // No more in, for all senders; what is inside, and what permits are held for, still comes out. Waiting senders fail
+    // with reason closed.
     void close() noexcept { checked().close(); }
     // Drops what is inside and wakes both sides, with reason aborted.
     void abort() noexcept { checked().abort(); }
-    // Larger lets waiting senders in; smaller keeps what is inside.
+    // Larger lets waiting senders in; smaller keeps what is inside, and lets nobody in until it fits.
     void set_bounds(channel_bounds bounds) noexcept { checked().set_bounds(bounds); }
     [[nodiscard]] channel_counts counts() const noexcept { return checked().counts(); }
+    [[nodiscard]] channel_observer observe() const noexcept { return channel_observer(checked()); }
     // Gives this end up; the last one closes the channel.
     void reset() noexcept {
         if (state_ != nullptr) std::exchange(state_, nullptr)->drop_sender();
     }
 
 private:
+    using state = detail::channel_state<T>;
     template <class U>
-    friend channel_ends<U> channel(channel_bounds, std::size_t (*)(const U&));
+    friend channel_ends<U> channel(channel_bounds, std::size_t (*)(const U&), overflow);
+    template <class U>
+    friend class detail::channel_operations;
     explicit sender(state* shared) noexcept : state_(shared) {}
     state& checked() const noexcept {
         if (state_ == nullptr) bug("a sender that was moved from or given up was used");
         return *state_;
     }
-
-    struct awaiter {
-        awaiter(state& owner, T&& value) noexcept : channel(owner), self(std::move(value)) {}
-        bool await_ready() const noexcept { return false; }
-        template <has_context Promise>
-        bool await_suspend(std::coroutine_handle<Promise> at) {
-            return channel.send(self, at.promise().leat_context(), at);
-        }
-        expected<void, send_error<T>> await_resume() noexcept { return channel.sent(self); }
-        state& channel;
-        typename state::send_waiter self;
-    };
-    struct [[nodiscard]] send_operation {
-        send_operation(state& owner, T&& item) noexcept : channel(&owner), value(std::move(item)) {}
-        awaiter operator co_await() && noexcept { return {*channel, std::move(value)}; }
-        state* channel;
-        T value;
-    };
-
     state* state_;
 };
 
 template <class T>
 class receiver {
-    using state = detail::channel_state<T>;
+    using operations = detail::channel_operations<T>;
 
 public:
     receiver(const receiver& other) noexcept : state_(other.state_) {
@@ -335,61 +184,63 @@ public:
     }
     ~receiver() { reset(); }
 
-    // Awaits the next value; resumes on the awaiting task's executor. Ends with recv_error::closed when the channel is
-    // closed and drained, ::aborted when it was aborted. Throws cancelled when the task was asked to stop while it waited;
-    // no value is lost then.
-    auto recv() noexcept { return recv_operation(checked()); }
+    // Awaits the next value. Ends with recv_error::closed when the channel is closed and drained, ::aborted when it was
+    // aborted. Throws cancelled when the task was asked to stop while it waited; no value is lost then.
+    auto recv() noexcept { return typename operations::recv(checked()); }
+    // The same for at most `limit`, then recv_error::timed_out. A limit of zero or less does not wait; one beyond the clock
+    // waits for ever.
+    template <class Rep, class Period>
+    auto recv_for(std::chrono::duration<Rep, Period> limit) noexcept {
+        return typename operations::timed_recv(checked(), detail::within_clock(limit));
+    }
+    // Awaits a value and appends it to `into`, with those that are there then, up to `most` (at least 1; fewer where
+    // `into` has no capacity for more, which it is given for as many as there are before). Gives how many, or what recv() does. `into` outlives it. Throws bad_alloc; then nothing was received.
+    auto recv_many(std::vector<T>& into, std::size_t most) {
+        return typename operations::recv_many(checked(), into, most);
+    }
     // The next value at once, or recv_error::empty. Any thread.
-    expected<T, recv_error> try_recv() noexcept { return checked().try_recv(); }
-    // As recv(), for threads that run no tasks.
-    expected<T, recv_error> blocking_recv() {
-        thread_line line("blocking_recv");
-        typename state::recv_waiter self;
-        if (checked().recv(self, line, {})) line.park();
-        return checked().received(self);
+    expected<T, recv_error> try_recv() noexcept { return operations::try_recv(checked()); }
+    // All values, one after the other, until the channel is closed and drained; throws channel_aborted when it was aborted.
+    // Keeps a receiver of its own.
+    async_generator<T> stream() const { return operations::stream(*this); }
+
+    // As those above, for threads that run no tasks.
+    expected<T, recv_error> blocking_recv() { return block_on(recv(), "blocking_recv"); }
+    template <class Rep, class Period>
+    expected<T, recv_error> blocking_recv_for(std::chrono::duration<Rep, Period> limit) {
+        return block_on(recv_for(limit), "blocking_recv_for");
+    }
+    expected<std::size_t, recv_error> blocking_recv_many(std::vector<T>& into, std::size_t most) {
+        return block_on(recv_many(into, most), "blocking_recv_many");
     }
 
     void close() noexcept { checked().close(); }
     void abort() noexcept { checked().abort(); }
     void set_bounds(channel_bounds bounds) noexcept { checked().set_bounds(bounds); }
     [[nodiscard]] channel_counts counts() const noexcept { return checked().counts(); }
+    [[nodiscard]] channel_observer observe() const noexcept { return channel_observer(checked()); }
     // Gives this end up; the last one aborts the channel.
     void reset() noexcept {
         if (state_ != nullptr) std::exchange(state_, nullptr)->drop_receiver();
     }
 
 private:
+    using state = detail::channel_state<T>;
     template <class U>
-    friend channel_ends<U> channel(channel_bounds, std::size_t (*)(const U&));
+    friend channel_ends<U> channel(channel_bounds, std::size_t (*)(const U&), overflow);
+    template <class U>
+    friend class detail::channel_operations;
     explicit receiver(state* shared) noexcept : state_(shared) {}
     state& checked() const noexcept {
         if (state_ == nullptr) bug("a receiver that was moved from or given up was used");
         return *state_;
     }
-
-    struct awaiter {
-        explicit awaiter(state& owner) noexcept : channel(owner) {}
-        bool await_ready() const noexcept { return false; }
-        template <has_context Promise>
-        bool await_suspend(std::coroutine_handle<Promise> at) noexcept {
-            return channel.recv(self, at.promise().leat_context(), at);
-        }
-        expected<T, recv_error> await_resume() { return channel.received(self); }
-        state& channel;
-        typename state::recv_waiter self;
-    };
-    struct [[nodiscard]] recv_operation {
-        explicit recv_operation(state& owner) noexcept : channel(&owner) {}
-        awaiter operator co_await() const noexcept { return awaiter(*channel); }
-        state* channel;
-    };
-
     state* state_;
 };
 
 template <class T>
-channel_ends<T> channel(channel_bounds bounds, std::size_t (*size_of)(const T&)) {
-    auto* const shared = new detail::channel_state<T>(bounds, size_of);
+channel_ends<T> channel(channel_bounds bounds, std::size_t (*size_of)(const T&), overflow policy) {
+    auto* const shared = new detail::channel_state<T>(bounds, size_of, policy);
     return {sender<T>(shared), receiver<T>(shared)};
 }
 

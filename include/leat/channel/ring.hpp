@@ -1,8 +1,11 @@
 // ring: a queue in one block that doubles as it fills; the buffer of channels. Not thread-safe.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -31,9 +34,9 @@ public:
         std::swap(size_, other.size_);
     }
 
-    // Throws bad_alloc when it must grow and cannot; then nothing has changed.
-    void make_room() {
-        if (size_ == room_) grow();
+    // For `more` items. Throws bad_alloc when it must grow and cannot; then nothing has changed.
+    void make_room(std::size_t more = 1) {
+        if (room_ - size_ < more) grow(size_ + more);
     }
     // After make_room().
     void push(T&& item) noexcept {
@@ -51,8 +54,9 @@ public:
     }
 
 private:
-    void grow() {
-        const std::size_t wider = room_ == 0 ? 8 : room_ * 2;
+    void grow(std::size_t least) {
+        if (least > std::size_t{1} << 62U) throw std::bad_alloc();
+        const std::size_t wider = std::max<std::size_t>(8, std::bit_ceil(least));
         T* const fresh = std::allocator<T>().allocate(wider);
         for (std::size_t i = 0; i < size_; ++i) {
             T* const place = items_ + ((first_ + i) & (room_ - 1));

@@ -161,6 +161,17 @@ public:
         return false;
     }
 
+    // A number below `below` (1 to 65536), for choices that are to be fair. For the line itself; from a generator of its
+    // own, which its executor seeds: in a simulation from the seed of the run.
+    [[nodiscard]] std::uint32_t draw(std::uint32_t below) noexcept {
+        if (lot == 0) lot = static_cast<std::uint16_t>(exec_->random() | 1U);
+        // Marsaglia: "Xorshift RNGs", Journal of Statistical Software 8 (2003), in 16 bits.
+        lot ^= static_cast<std::uint16_t>(lot << 7U);
+        lot ^= static_cast<std::uint16_t>(lot >> 9U);
+        lot ^= static_cast<std::uint16_t>(lot << 8U);
+        return (std::uint32_t{lot} * below) >> 16U;
+    }
+
     // Counts resumptions nested on this stack: those that the compiler makes no tail call of, and arms that start in place.
     // False when it is time to go through the run queue instead.
     [[nodiscard]] bool nest(int bound = nested_bound) noexcept { return nested_++ < bound; }
