@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include <leat/base/log.hpp>
+#include <leat/runtime/deadlock.hpp>
 
 namespace leat {
 
@@ -50,6 +51,7 @@ hold_watch::~hold_watch() {
 }
 
 void hold_watch::work() noexcept {
+    const detail::bystander wakes_nobody;  // where all tasks wait it has nothing to report
     for (;;) {
         const time_point now = env::now();
         if (look(now)) sleep();
