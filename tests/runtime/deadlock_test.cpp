@@ -174,7 +174,7 @@ task<> permits_that_never_come(std::size_t missing) {
             [](leat::semaphore& from, std::size_t more) -> task<> {
                 const auto one = co_await from.acquire();
                 co_await leat::this_task::yield();
-                const auto rest = co_await from.acquire(more);
+                const auto rest = co_await from.acquire(more + 1);  // three at least, of the two that are left
             },
             std::ref(permits), missing);
     co_await work.join();
