@@ -15,16 +15,19 @@ struct condition_variable::request : detail::request {
         line = &who;
         in_two_steps = true;  // whoever notifies may find the line before it has let the mutex go
         if (!what.from->join(*this, at)) return false;
+        locked_at = mutex::locked_at(*what.held);
         what.held->unlock();
         return true;
     }
     bool end() noexcept { return what.from->has_ended_well(*this); }
     asked what;
+    [[no_unique_address]] mutex::site locked_at{};  // where it is said to be locked again
 };
 
 // That wait, for a limited time; gives how it ended.
 class condition_variable::awaiter : request {
 public:
+    using request::locked_at;
     awaiter(asked which, time_limit until) noexcept : request(which), limit_(until) {}
     bool await_ready() const noexcept { return false; }
     template <has_context Promise>
@@ -52,7 +55,7 @@ task<bool> condition_variable::sleep(mutex::guard& held, time_limit limit) {
     mutex* const of = held.lock();
     awaiter notified({this, &held}, limit);
     const context::wake how = co_await notified;
-    if (!held.owns_lock()) held = co_await of->lock_deaf();
+    if (!held.owns_lock()) held = co_await of->lock_deaf(notified.locked_at);
     if (how == context::wake::cancelled) detail::throw_cancelled();
     co_return how == context::wake::ready;
 }
@@ -63,7 +66,7 @@ bool condition_variable::blocking_sleep(mutex::guard& held, time_limit limit) no
     request self({this, &held});
     if (self.begin(line, {}) && line.commit_wait()) line.park_until(limit.from(env::now()), self.wait);
     const bool woken = self.end();
-    held = of->blocking_lock();
+    held = of->blocking_lock(self.locked_at);
     return woken;
 }
 

@@ -2,10 +2,11 @@
 
 namespace leat {
 
-recursive_mutex::guard recursive_mutex::locked_by(const void* who) noexcept {
+recursive_mutex::guard recursive_mutex::locked_by(const void* who, const context* line,
+                                                  const detail::lock_attempt& how) noexcept {
     owner_.store(who, env::relaxed);  // relaxed: see is_owned_by()
     ++depth_.write();
-    return guard(*this);
+    return guard(*this, line, how);
 }
 
 void recursive_mutex::unlock(const guard&) noexcept {

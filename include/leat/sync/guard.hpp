@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include <leat/sync/lock_order.hpp>
+
 namespace leat::detail {
 
 // How the lock is held, where there are several ways.
@@ -13,17 +15,20 @@ template <class Lock, hold How = hold::alone>
 class [[nodiscard]] guard {
 public:
     guard() noexcept = default;  // holds nothing
-    guard(guard&& other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
+    guard(guard&& other) noexcept : lock_(std::exchange(other.lock_, nullptr)), hold_(std::move(other.hold_)) {}
     guard& operator=(guard&& other) noexcept {
         guard old(std::move(other));
         std::swap(lock_, old.lock_);
+        std::swap(hold_, old.hold_);
         return *this;
     }
     ~guard() { unlock(); }
     // Unlocks now: the first of those who wait has the lock then, and is posted, never resumed inside. Harmless when that
     // was done.
     void unlock() noexcept {
-        if (lock_ != nullptr) std::exchange(lock_, nullptr)->unlock(*this);
+        if (lock_ == nullptr) return;
+        hold_.end();
+        std::exchange(lock_, nullptr)->unlock(*this);
     }
     [[nodiscard]] bool owns_lock() const noexcept { return lock_ != nullptr; }
     explicit operator bool() const noexcept { return owns_lock(); }
@@ -32,8 +37,11 @@ public:
 
 private:
     friend Lock;
-    explicit guard(Lock& locked) noexcept : lock_(&locked) {}
+    // `line`: who has locked it, null for the calling plain thread.
+    guard(Lock& locked, const context* line, const lock_attempt& how) noexcept
+        : lock_(&locked), hold_(locked, line, how) {}
     Lock* lock_ = nullptr;
+    [[no_unique_address]] lock_hold hold_;
 };
 
 }  // namespace leat::detail

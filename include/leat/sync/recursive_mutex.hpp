@@ -11,29 +11,36 @@ namespace leat {
 
 class recursive_mutex : detail::permits {
     struct request;
+    using site = detail::lock_site;  // for the check of lock order
+    static constexpr auto tries = detail::lock_attempt::kind::gives_up;
 
 public:
     recursive_mutex() noexcept : permits(this_kind, 1, 1) {}
     // Destroying one that is held or waited for is a bug.
     ~recursive_mutex() {
         if (available() == 0) bug_here("destroyed while it is locked");
+        detail::lock_gone(*this);
     }
 
     // Holds the lock once. It is the owner's: unlocking it anywhere else is a bug. The last one that goes unlocks.
     using guard = detail::guard<recursive_mutex>;
 
     // As those of mutex; at once for the owner.
-    auto lock() noexcept { return detail::operation<request>(this); }
-    auto lock_for(time_limit limit) noexcept { return detail::timed_operation<request>(this, limit); }
-    auto lock_until(time_point until) noexcept { return lock_for(until); }
-    [[nodiscard]] std::optional<guard> try_lock() noexcept {
+    auto lock(site at = site::current()) noexcept { return detail::operation<request>({this, at}); }
+    auto lock_for(time_limit limit, site at = site::current()) noexcept {
+        return detail::timed_operation<request>({this, at, tries}, limit);
+    }
+    auto lock_until(time_point until, site at = site::current()) noexcept { return lock_for(until, at); }
+    [[nodiscard]] std::optional<guard> try_lock(site at = site::current()) noexcept {
         const void* const me = caller();
         if (!is_owned_by(me) && !try_take(1)) return std::nullopt;
-        return locked_by(me);
+        return locked_by(me, context::current(), {at, tries});
     }
-    guard blocking_lock() noexcept { return detail::block<request>(this, "blocking_lock"); }
-    std::optional<guard> blocking_lock_for(time_limit limit) noexcept {
-        return detail::block<request>(this, "blocking_lock_for", limit);
+    guard blocking_lock(site at = site::current()) noexcept {
+        return detail::block<request>({this, at}, "blocking_lock");
+    }
+    std::optional<guard> blocking_lock_for(time_limit limit, site at = site::current()) noexcept {
+        return detail::block<request>({this, at, tries}, "blocking_lock_for", limit);
     }
 
     // Whether the caller owns it.
@@ -51,15 +58,15 @@ private:
     }
     static constexpr kind this_kind{"a recursive mutex", &holder_of};
 
-    struct request : permits::request {
-        using asked = recursive_mutex*;
-        explicit request(recursive_mutex* which) noexcept : permits::request(*which, 1) {}
+    struct request : detail::lock_request {
+        using asked = detail::lock_asked<recursive_mutex>;
+        explicit request(asked what) noexcept : lock_request(*what.lock, 1, what.how) {}
         bool begin(context& who, std::coroutine_handle<> at) noexcept {
             me = plain_thread ? caller() : &who;
             line = &who;
-            return !mutex().is_owned_by(me) && permits::request::begin(who, at);
+            return !mutex().is_owned_by(me) && lock_request::begin(who, at);
         }
-        guard value() noexcept { return mutex().locked_by(me); }
+        guard value() noexcept { return mutex().locked_by(me, owner(), how_asked); }
         recursive_mutex& mutex() noexcept { return static_cast<recursive_mutex&>(from); }
         const void* me = nullptr;
     };
@@ -71,7 +78,7 @@ private:
     }
     // relaxed: only the owner finds its own name there, which it wrote itself.
     bool is_owned_by(const void* who) const noexcept { return owner_.load(env::relaxed) == who; }
-    guard locked_by(const void* who) noexcept;
+    guard locked_by(const void* who, const context* line, const detail::lock_attempt& how) noexcept;
     void unlock(const guard&) noexcept;
 
     env::atomic<const void*> owner_{nullptr};  // null: free, or handed to a line that does not know it yet
