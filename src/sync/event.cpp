@@ -6,8 +6,9 @@ namespace leat {
 bool event::announce_waiter() noexcept {
     std::uint32_t word = word_.load(env::acquire);
     while (word == 0) {
-        // relaxed: only says that set() needs the lock. acquire: pairs with set().
-        if (word_.compare_exchange_weak(word, bit_waited, env::relaxed, env::acquire)) return true;
+        // acquire pairs with set(). (Where it succeeds relaxed would do: it only says that set() needs the lock. But GCC
+        // warns of a failure order that is the stronger one.)
+        if (word_.compare_exchange_weak(word, bit_waited, env::acquire, env::acquire)) return true;
     }
     return (word & bit_set) == 0;
 }
