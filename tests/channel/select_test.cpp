@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <core.hpp>
 #include <memory>
+#include <stdexcept>
 #include <thread>
 
 #include <leat/runtime/sim.hpp>
+#include <leat/sync/future.hpp>
+#include <leat/sync/task_handle.hpp>
 #include <leat/task/scope.hpp>
 #include <leat/task/timeout.hpp>
 
@@ -381,6 +384,77 @@ TEST(select, takes_an_event_that_is_set_and_leaves_it_set) {
         auto later = co_await select(on_recv(a.in), leat::on_event(ready));
         EXPECT_EQ(later.index(), 1U);
         EXPECT_TRUE(ready.is_set());
+        co_await work.join();
+    });
+}
+
+TEST(select, waits_for_the_end_of_a_task_and_leaves_its_value_in_the_handle) {
+    on_one_thread([]() -> task<> {
+        leat::event ready;
+        auto a = leat::channel<int>(0);
+        leat::scope work;
+        leat::task_handle<token> handle = work.submit([&]() -> task<token> {
+            co_await ready.wait();
+            co_return token(7);
+        });
+        auto none = co_await select(on_recv(a.in), leat::on_done(handle), after(1ms));
+        EXPECT_EQ(none.index(), 2U);
+        work.spawn([&]() -> task<> {
+            co_await leat::this_task::yield();
+            ready.set();
+        });
+        auto later = co_await select(on_recv(a.in), leat::on_done(handle));
+        EXPECT_EQ(later.index(), 1U);
+        auto off = co_await select(leat::on_done(handle).only_if(false), after(1ms));
+        EXPECT_EQ(off.index(), 1U);
+        auto again = co_await select(on_recv(a.in), leat::on_done(handle));
+        EXPECT_EQ(again.index(), 1U);
+        const token value = co_await std::move(handle).join();
+        EXPECT_EQ(value.number(), 7);
+        co_await work.join();
+    });
+}
+
+TEST(select, a_task_that_fails_is_done_and_its_error_stays_the_handles) {
+    on_one_thread([]() -> task<> {
+        auto a = leat::channel<int>(0);
+        leat::scope work;
+        const leat::task_handle<> handle = work.submit([]() -> task<> {
+            co_await leat::this_task::yield();
+            throw std::runtime_error("no");
+        });
+        auto won = co_await select(on_recv(a.in), leat::on_done(handle));
+        EXPECT_EQ(won.index(), 1U);
+        EXPECT_TRUE((co_await handle.as_outcome()).is_error());
+        co_await work.join();  // throws nothing: the error was taken
+    });
+}
+
+TEST(select, takes_the_end_of_a_task_or_what_a_channel_gives_whichever_comes_and_a_future_too) {
+    leat::sim::explore({.seeds = 500}, []() -> task<> {
+        auto a = leat::channel<int>(0);
+        leat::promise<int> answer;
+        const leat::future<int> asked = answer.get_future();
+        leat::scope work;
+        const leat::task_handle<> handle = work.submit([&]() -> task<> { EXPECT_TRUE(co_await a.out.send(1)); });
+        work.spawn(
+            [](leat::promise<int> to) -> task<> {
+                to.set_value(5);
+                co_return;
+            },
+            std::move(answer));
+        bool received = false;
+        bool sender_done = false;
+        bool answered = false;
+        while (!received || !sender_done || !answered) {
+            auto won = co_await select(on_recv(a.in).only_if(!received), leat::on_done(handle).only_if(!sender_done),
+                                       leat::on_done(asked).only_if(!answered));
+            received |= won.index() == 0;
+            sender_done |= won.index() == 1;
+            answered |= won.index() == 2;
+            EXPECT_TRUE(received || !sender_done);  // a rendezvous: the send ends when the item is there
+        }
+        EXPECT_EQ(co_await asked, 5);
         co_await work.join();
     });
 }

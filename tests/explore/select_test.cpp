@@ -7,6 +7,7 @@
 #include <explore/expect.hpp>
 #include <explore/explorer.hpp>
 #include <leat/channel/select.hpp>
+#include <leat/sync/future.hpp>
 #include <memory>
 
 namespace {
@@ -239,6 +240,23 @@ TEST(select, one_whose_channels_close_ends_once) {
         else explore::check(won.get<1>().error() == send_failure::aborted, "aborted");
         explore::join_all();
         explore::check(mine.id() == 2, "the value is where it was");
+    }));
+}
+
+TEST(select, the_end_of_a_future_beside_an_item_is_seen_and_takes_neither) {
+    expect_right(explore::run(all_schedules, [] {
+        auto all = std::make_shared<scene>(1);
+        leat::promise<int> answer;
+        const leat::future<int> asked = answer.get_future();
+        explore::thread("keeper", [&answer] { answer.set_value(5); });
+        explore::thread("sender", [all] { explore::check(all->a.out.try_send(item(1)).has_value(), "there is room"); });
+        auto won = block_on(leat::select_biased(leat::on_recv(all->a.in), leat::on_done(asked)));
+        if (won.index() == 0) all->take(won.get<0>());
+        else explore::check(asked.done(), "it was done");
+        explore::join_all();
+        while (auto got = all->a.in.try_recv()) all->take(got);
+        explore::check(all->got[1] == 1, "the item was received once");
+        explore::check(asked.blocking_get() == 5, "the value is there");
     }));
 }
 

@@ -9,8 +9,9 @@
 //       default: co_return;                                      // asked to stop: won.cancelled()
 //   }
 //
-// Arms: receives, sends, reservations, points in time, events, `otherwise()`; and those of other layers (select_arm.hpp). Any number
-// of tasks and threads may select over the same things, in any order, also against each other.
+// Arms: receives, sends, reservations, points in time, events, the ends of tasks and futures, `otherwise()`; and those of
+// other layers (select_arm.hpp). Any number of tasks and threads may select over the same things, in any order, also against
+// each other.
 //
 // * An arm that loses has moved nothing: on_send takes its value by reference and moves it only when it wins, so that an
 //   item which has found no receiver is still there for the next select, or for another arm of the same one.
@@ -30,6 +31,7 @@
 #include <variant>
 
 #include <leat/channel/channel.hpp>
+#include <leat/sync/completion.hpp>
 #include <leat/sync/event.hpp>
 
 namespace leat {
@@ -68,6 +70,14 @@ template <class Rep, class Period>
 // Ready when the event is set; leaves it as it is. Gives nothing.
 using event_arm = watch_arm<event, &event::is_set>;
 [[nodiscard]] inline event_arm on_event(event& which) noexcept { return event_arm(which); }
+
+// Ready when the task of a handle, or the promise of a future, has come to its end, whichever that is; takes nothing out of
+// it: join() or get() does not wait then. The handle stays, and keeps its value, until the select is over. Gives nothing.
+using done_arm = watch_arm<completion, &completion::is_complete>;
+template <detail::has_completion Owner>
+[[nodiscard]] done_arm on_done(const Owner& of) noexcept {
+    return done_arm(of.completes());
+}
 
 // Ready when nothing else is: a select with it never waits.
 class otherwise final : public select_arm {

@@ -1,7 +1,7 @@
 // completion: something that happens once, and that any number may wait for: the end of a submitted task (task_handle.hpp),
 // a promise that is kept (future.hpp). Both have it on the heap, shared by who makes it happen and who waits.
 //
-// Who waits for several things at once (select) has it as an arm:
+// Who waits for several things at once has it as an arm (select: on_done):
 //   try         is_complete(); then the handle's or future's operations do not wait.
 //   register    watch(waiter), between prepare_wait() and commit_wait(), the waiter's line and wait being set. False when it
 //               is complete already: then nothing was registered.
@@ -13,6 +13,7 @@
 //  2. Nodes are linked under lock_, and only before the completion; complete() unlinks all of them.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <utility>
 
@@ -84,6 +85,12 @@ private:
 };
 
 namespace detail {
+
+// A handle or a future: what several of them are waited for by (wait, as_completed, select).
+template <class T>
+concept has_completion = requires(const T& owner) {
+    { owner.completes() } -> std::same_as<completion&>;
+};
 
 // A reference to a completion of type C.
 template <class C>

@@ -32,11 +32,6 @@ struct waited {
 
 namespace detail {
 
-template <class T>
-concept has_completion = requires(const T& owner) {
-    { owner.completes() } -> std::same_as<completion&>;
-};
-
 // Completions in the order in which they come, for one line that waits for them. Keeps them alive.
 class arrivals {
 public:
