@@ -1,0 +1,80 @@
+// Other programs: run once, or kept and fed line by line; pipes. See docs/constructs.md.
+#include "../show.hpp"
+
+#include <leat/base/machine.hpp>
+#include <leat/io/pipe.hpp>
+#include <leat/process/command.hpp>
+#include <leat/process/persistent_pool.hpp>
+
+#include <array>
+#include <span>
+
+using namespace std::chrono_literals;
+
+namespace {
+
+leat::command_options shell(const char* script) {
+    return leat::command_options(std::vector<std::string>{"sh", "-c", script});
+}
+
+leat::task<std::string> run_a_program() {
+    const leat::command_result done = co_await leat::run_command(shell("echo hello; exit 3"));
+    co_return text(done.status.text(), " and wrote ", done.out.memory().substr(0, 5));
+}
+
+leat::task<std::string> feed_a_program() {
+    leat::command_options sort = shell("sort");
+    sort.input = "b\na\n";
+    const leat::command_result done = co_await leat::run_command(std::move(sort));
+    co_return text("first ", done.out.memory().substr(0, 1));
+}
+
+leat::task<std::string> end_a_program_in_time() {
+    leat::command_options slow = shell("sleep 1000");
+    slow.timeout = 1ms;  // SIGTERM to it and all that it has started, then SIGKILL
+    const leat::command_result done = co_await leat::run_command(std::move(slow));
+    co_return text(done.timed_out ? "timed out, " : "", done.status.text());
+}
+
+leat::task<std::string> ask_workers() {
+    leat::persistent_options upper(std::vector<std::string>{"sed", "-u", "s/a/A/"});
+    upper.workers = 2;
+    leat::persistent_pool pool(upper);
+    const std::string answer = co_await pool.call("a line");
+    co_await pool.close();
+    co_return answer;
+}
+
+leat::task<> write_and_close(leat::io::pipe_writer out) {
+    const std::string bytes = "hello";
+    (void)co_await out.write_all(bytes);
+}
+leat::task<std::string> through_a_pipe() {
+    auto ends = leat::io::make_incoming_pipe();
+    leat::scope work;
+    work.spawn(write_and_close, leat::io::pipe_writer(std::move(ends->writer)));
+    std::array<char, 16> bytes{};
+    const auto count = co_await ends->reader.read_some(bytes);
+    co_await work.join();
+    co_return std::string(bytes.data(), *count);
+}
+
+leat::task<std::string> cpus_to_use() {
+    const leat::machine here = leat::effective_machine();
+    co_return here.worker_count >= 1 ? "one at least" : "none";
+}
+
+constexpr example all[] = {
+    {"run_a_program", run_a_program},
+    {"feed_a_program", feed_a_program},
+    {"end_a_program_in_time", end_a_program_in_time},
+    {"ask_workers", ask_workers},
+    {"through_a_pipe", through_a_pipe},
+    {"cpus_to_use", cpus_to_use},
+};
+
+leat::task<> program() { return show(all); }
+
+}  // namespace
+
+int main(int argc, char** argv) { return leat::main(argc, argv, program); }
