@@ -91,6 +91,7 @@ set(check_layers Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_layers.p
 add_test(NAME tools.layers COMMAND ${check_layers})
 add_test(NAME tools.layers_self_test COMMAND ${check_layers} --self-test)
 add_test(NAME tools.readme COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_readme.py)
+add_test(NAME tools.constructs COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/tools/check_constructs.py)
 
 # Installs into a scratch folder, then configures, builds and runs tests/consumer against that.
 if(EXISTS ${PROJECT_SOURCE_DIR}/tests/consumer/CMakeLists.txt)

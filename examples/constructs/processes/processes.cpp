@@ -3,10 +3,12 @@
 
 #include <leat/base/machine.hpp>
 #include <leat/io/pipe.hpp>
+#include <leat/io/signals.hpp>
 #include <leat/process/command.hpp>
 #include <leat/process/persistent_pool.hpp>
 
 #include <array>
+#include <csignal>
 #include <span>
 
 using namespace std::chrono_literals;
@@ -59,6 +61,13 @@ leat::task<std::string> through_a_pipe() {
     co_return std::string(bytes.data(), *count);
 }
 
+leat::task<std::string> wait_for_a_signal() {
+    leat::io::signals reload({SIGHUP});
+    (void)std::raise(SIGHUP);
+    const int number = co_await reload.next();
+    co_return number == SIGHUP ? "SIGHUP" : "another";
+}
+
 leat::task<std::string> cpus_to_use() {
     const leat::machine here = leat::effective_machine();
     co_return here.worker_count >= 1 ? "one at least" : "none";
@@ -70,6 +79,7 @@ constexpr example all[] = {
     {"end_a_program_in_time", end_a_program_in_time},
     {"ask_workers", ask_workers},
     {"through_a_pipe", through_a_pipe},
+    {"wait_for_a_signal", wait_for_a_signal},
     {"cpus_to_use", cpus_to_use},
 };
 

@@ -68,6 +68,20 @@ leat::task<std::string> join_one_task() {
     co_return text(value);
 }
 
+leat::task<std::string> join_in_time() {
+    leat::scope work;
+    const leat::task_handle<> handle = work.submit(sleep_all_day);
+    bool in_time = true;
+    try {
+        co_await leat::timeout(handle.join(), 1ms);
+    } catch (const leat::timed_out&) {
+        in_time = false;  // the task goes on
+    }
+    handle.stop();
+    (void)co_await work.join_quietly();
+    co_return in_time ? "in time" : "timed out";
+}
+
 leat::task<std::string> thread_waits_for_task() {
     leat::scope work;
     const leat::task_handle<int> handle = work.submit(square, 8);
@@ -382,6 +396,7 @@ constexpr example all[] = {
     {"spawn_and_join", spawn_and_join},
     {"group_of_tasks", group_of_tasks},
     {"join_one_task", join_one_task},
+    {"join_in_time", join_in_time},
     {"thread_waits_for_task", thread_waits_for_task},
     {"name_of_a_task", name_of_a_task},
     {"gather_with_a_bound", gather_with_a_bound},
