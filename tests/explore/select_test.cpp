@@ -243,21 +243,26 @@ TEST(select, one_whose_channels_close_ends_once) {
     }));
 }
 
-TEST(select, the_end_of_a_future_beside_an_item_is_seen_and_takes_neither) {
-    expect_right(explore::run(all_schedules, [] {
-        auto all = std::make_shared<scene>(1);
-        leat::promise<int> answer;
-        const leat::future<int> asked = answer.get_future();
-        explore::thread("keeper", [&answer] { answer.set_value(5); });
-        explore::thread("sender", [all] { explore::check(all->a.out.try_send(item(1)).has_value(), "there is room"); });
-        auto won = block_on(leat::select_biased(leat::on_recv(all->a.in), leat::on_done(asked)));
-        if (won.index() == 0) all->take(won.get<0>());
-        else explore::check(asked.done(), "it was done");
-        explore::join_all();
-        while (auto got = all->a.in.try_recv()) all->take(got);
-        explore::check(all->got[1] == 1, "the item was received once");
-        explore::check(asked.blocking_get() == 5, "the value is there");
-    }));
+leat::task<> waits_for_end(const leat::future<int>& asked, bool& stopped) {
+    auto won = co_await leat::select(leat::on_done(asked));
+    stopped = won.cancelled();
+    explore::check(stopped || asked.done(), "it was done");
+}
+
+TEST(select, one_that_waits_for_a_future_sees_its_end_or_the_stop_and_leaves_the_value) {
+    for (const bool with_stop : {false, true})
+        expect_right(explore::run(all_schedules, [with_stop] {
+            auto all = std::make_shared<scene>();
+            leat::promise<int> answer;
+            const leat::future<int> asked = answer.get_future();
+            bool stopped = false;
+            explore::thread("keeper", [&answer] { answer.set_value(5); });
+            if (with_stop) explore::thread("stopper", [all] { all->stop.request_stop(); });
+            explore::run_line(all->worker, "waits", waits_for_end(asked, stopped), &all->stop);
+            explore::join_all();
+            explore::check(with_stop || !stopped, "nobody has stopped it");
+            explore::check(asked.blocking_get() == 5, "the value is there");
+        }));
 }
 
 // A heavy item that waits in a select lets the light one behind it in when another arm wins.
