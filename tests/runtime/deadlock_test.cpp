@@ -21,7 +21,7 @@ using testing::HasSubstr;
 task<> lock_both(leat::mutex& first, leat::mutex& second, leat::semaphore& both_hold_one, leat::semaphore& go_on) {
     const auto one = co_await first.lock();
     both_hold_one.release();
-    co_await go_on.acquire();
+    (void)co_await go_on.acquire();
     const auto two = co_await second.lock();
 }
 
@@ -74,9 +74,9 @@ TEST_P(on_any_runtime, what_the_tasks_hold_is_destroyed_when_the_run_ends) {
 
 TEST_P(on_any_runtime, a_thread_that_comes_later_is_no_deadlock) {
     auto [out, in] = leat::channel<int>(1);
-    std::thread late([out = std::move(out)]() mutable {
+    std::thread late([end = std::move(out)]() mutable {
         std::this_thread::sleep_for(300ms);
-        EXPECT_TRUE(out.blocking_send(7));
+        EXPECT_TRUE(end.blocking_send(7));
     });
     const int got = leat::run(leat::run_options(GetParam()), [&in]() -> task<int> { co_return *co_await in.recv(); });
     late.join();
@@ -104,7 +104,7 @@ TEST_P(on_any_runtime, one_that_cannot_be_proven_is_suspected_in_the_log) {
     auto [out, in] = leat::channel<int>(1);
     leat::run_options options(GetParam());
     options.suspect_deadlock_after = 50ms;
-    std::thread other([out = std::move(out)]() mutable { std::this_thread::sleep_for(300ms); });
+    std::thread other([end = std::move(out)]() mutable { std::this_thread::sleep_for(300ms); });
     leat::run(options, [&in]() -> task<> { EXPECT_FALSE(co_await in.recv()); });
     leat::set_log_hook(nullptr, nullptr);
     other.join();

@@ -1,6 +1,7 @@
 // For tests of the core: where a program of tasks runs, and a death by a bug.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <gtest/gtest.h>
 #include <stdexcept>
@@ -57,10 +58,10 @@ private:
 // Counts how many of it are alive.
 class counted {
 public:
-    explicit counted(int& alive) noexcept : alive_(&alive) { ++*alive_; }
-    counted(const counted& other) noexcept : alive_(other.alive_) { ++*alive_; }
+    explicit counted(int& alive) noexcept : alive_(&alive) { ++std::atomic_ref(*alive_); }
+    counted(const counted& other) noexcept : alive_(other.alive_) { ++std::atomic_ref(*alive_); }
     counted& operator=(const counted&) = delete;
-    ~counted() { --*alive_; }
+    ~counted() { --std::atomic_ref(*alive_); }
 
 private:
     int* alive_;
