@@ -37,7 +37,8 @@ unsigned runtime::threads_of_process() noexcept {
     struct stat tasks{};  // a folder for each thread, and . and .. of it
     if (::stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink < 3) return ~0U;
     const auto threads = static_cast<unsigned>(tasks.st_nlink) - 2;
-    return threads - (sanitizer::thread ? 1 : 0);  // ThreadSanitizer has one of its own
+    // ThreadSanitizer has one of its own, since the first that was started.
+    return sanitizer::thread && threads > 1 ? threads - 1 : threads;
 }
 
 std::string runtime::report_roots() {
