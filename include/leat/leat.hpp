@@ -15,8 +15,8 @@
 #include <leat/sync/barrier.hpp>
 #include <leat/sync/condition_variable.hpp>
 #include <leat/sync/event.hpp>
-#include <leat/sync/latch.hpp>
 #include <leat/sync/future.hpp>
+#include <leat/sync/latch.hpp>
 #include <leat/sync/mutex.hpp>
 #include <leat/sync/once.hpp>
 #include <leat/sync/rate_limiter.hpp>

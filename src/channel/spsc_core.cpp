@@ -115,7 +115,7 @@ bool spsc_core::gave_up(side& mine) noexcept {
 bool spsc_core::yields(side& mine, context& line, std::coroutine_handle<> at) noexcept {
     if (mine.units_left >= 0) return false;
     mine.units_left = units;
-    mine.thread.store(&env::this_thread(env::slot::worker), env::relaxed);  // relaxed: a hint
+    mine.thread.store(this_thread_name(), env::relaxed);  // relaxed: a hint
     return line.yields_at(at, units);
 }
 
@@ -125,7 +125,7 @@ bool spsc_core::yields(side& mine, context& line, std::coroutine_handle<> at) no
 // cannot run meanwhile.
 bool spsc_core::comes_soon(side& mine, const side& other, const env::atomic<std::uint64_t>& index_of_other,
                            std::uint64_t needed) noexcept {
-    const void* const here = &env::this_thread(env::slot::worker);
+    const void* const here = this_thread_name();
     mine.thread.store(here, env::relaxed);  // relaxed, both: hints
     const void* const there = other.thread.load(env::relaxed);
     if (there == nullptr || there == here) return false;

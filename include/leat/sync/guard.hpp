@@ -15,6 +15,7 @@ template <class Lock, hold How = hold::alone>
 class [[nodiscard]] guard {
 public:
     guard() noexcept = default;  // holds nothing
+    // NOLINTNEXTLINE(performance-move-const-arg): empty where the order of locks is not looked at
     guard(guard&& other) noexcept : lock_(std::exchange(other.lock_, nullptr)), hold_(std::move(other.hold_)) {}
     guard& operator=(guard&& other) noexcept {
         guard old(std::move(other));

@@ -89,7 +89,7 @@ public:
     // The object that it waits at, where that is one that can say who holds it; nullptr otherwise. For the line itself, and
     // for reports on lines that all stand still: what waits is in no queue, and so the link for that names the place.
     const wait_place* waits_at() const noexcept {
-        return at_place_ ? static_cast<const wait_place*>(static_cast<const void*>(work_item::next)) : nullptr;
+        return at_place_ ? reinterpret_cast<const wait_place*>(work_item::next) : nullptr;
     }
 
     // --- Waiting, called by the line itself ---
@@ -97,7 +97,7 @@ public:
     // Before a wait, and with nullptr after it: for reports.
     void set_waits_at(wait_place* place) noexcept {
         at_place_ = place != nullptr;
-        if (at_place_) work_item::next = static_cast<work_item*>(static_cast<void*>(place));
+        if (at_place_) work_item::next = reinterpret_cast<work_item*>(place);
     }
 
     // Begins a wait that resumes at `at`. False, and no wait, when a stop was requested that could interrupt it. From here

@@ -117,7 +117,7 @@ private:
 // Whether a coroutine takes copies of all its arguments as they are, so that nobody else needs to keep them: a function,
 // or a lambda without captures, whose parameters are of the arguments' types, or numbers both.
 template <class Parameter, class Argument>
-constexpr bool is_copy_of =
+constexpr bool is_copy_of =  // NOLINTNEXTLINE(misc-redundant-expression): for two that are one type
     std::is_same_v<Parameter, Argument> || (std::is_arithmetic_v<Parameter> && std::is_arithmetic_v<Argument>);
 template <class Function, class... Argument>
 constexpr bool takes_copies = false;
