@@ -4,6 +4,13 @@
 
 namespace leat::detail {
 
+namespace {
+
+// An address that no other thread has.
+const void* name_of_thread() noexcept { return static_cast<const void*>(&env::this_thread(env::slot::worker)); }
+
+}  // namespace
+
 spsc_core::spsc_core(std::size_t capacity) noexcept : capacity_(capacity) {
     if (capacity == 0) bug("an spsc_channel holds at least one item: leat::channel has rendezvous");
 }
@@ -115,7 +122,7 @@ bool spsc_core::gave_up(side& mine) noexcept {
 bool spsc_core::yields(side& mine, context& line, std::coroutine_handle<> at) noexcept {
     if (mine.units_left >= 0) return false;
     mine.units_left = units;
-    mine.thread.store(this_thread_name(), env::relaxed);  // relaxed: a hint
+    mine.thread.store(name_of_thread(), env::relaxed);  // relaxed: a hint
     return line.yields_at(at, units);
 }
 
@@ -125,7 +132,7 @@ bool spsc_core::yields(side& mine, context& line, std::coroutine_handle<> at) no
 // cannot run meanwhile.
 bool spsc_core::comes_soon(side& mine, const side& other, const env::atomic<std::uint64_t>& index_of_other,
                            std::uint64_t needed) noexcept {
-    const void* const here = this_thread_name();
+    const void* const here = name_of_thread();
     mine.thread.store(here, env::relaxed);  // relaxed, both: hints
     const void* const there = other.thread.load(env::relaxed);
     if (there == nullptr || there == here) return false;
