@@ -75,6 +75,7 @@ thread_pool::thread_pool(unsigned threads, duration suspect_after, duration repo
     }
     if (report_holds_after != duration::zero()) {
         std::vector<now_running*> watched;
+        watched.reserve(count);
         for (const auto& each : workers_) watched.push_back(&each->running);
         watch_ = std::make_unique<hold_watch>(watched, report_holds_after);
     }
