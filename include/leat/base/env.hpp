@@ -133,9 +133,15 @@ enum class slot : unsigned char { worker, context, fiber, simulation, count };
 enum class quick_slot : unsigned char { fork, frames, count };
 #    if defined(__x86_64__) && defined(__linux__)
 namespace detail {
-extern constinit thread_local void* quick_slots[static_cast<unsigned>(quick_slot::count)] asm("leat_quick_slots");
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local void*
+    quick_slots[static_cast<unsigned>(quick_slot::count)] asm("leat_quick_slots");
 }
 [[nodiscard]] inline void*& this_thread(quick_slot which) noexcept {
+#        if !defined(__clang__) || __clang_major__ >= 17
+    // Read in coroutines alone, in whose middle no fiber suspends; at their own suspensions GCC returns before it optimises,
+    // and Clang from 17 on looks the address up anew.
+    if (which == quick_slot::fork) return detail::quick_slots[static_cast<unsigned>(which)];
+#        endif
     void** slots = nullptr;
     // The initial-exec model of the ELF TLS specification (Drepper 2005, section 4.4.6).
     asm volatile("movq leat_quick_slots@GOTTPOFF(%%rip), %0\n\taddq %%fs:0, %0" : "=r"(slots) : : "cc");
