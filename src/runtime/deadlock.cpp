@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -76,6 +77,15 @@ std::string report_lines(context& root, std::span<work_item* const> ready) {
     if (all.size() > lines_told) text += fmt::format("  and {} more\n", all.size() - lines_told);
     text.pop_back();
     return text;
+}
+
+bool any_sleeps(context& root) {
+    std::vector<told_line> all{{&root, 1}};
+    collect(root.below(), 2, all);
+    return std::any_of(all.begin(), all.end(), [](const told_line& each) {
+        const char* const what = each.line->waits_for();
+        return what != nullptr && std::string_view(what) == "sleep";
+    });
 }
 
 time_point stillness::at(unsigned look) const noexcept {

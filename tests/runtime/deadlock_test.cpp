@@ -96,6 +96,30 @@ TEST_P(on_any_runtime, a_timer_that_is_far_away_is_no_deadlock) {
     EXPECT_EQ(report_of(GetParam(), []() -> task<> { co_await leat::sleep_for(300ms); }), "");
 }
 
+// However many tasks a report has room for, and with a thread that the look takes for none of its business.
+TEST_P(on_any_runtime, one_that_sleeps_until_it_is_stopped_behind_many_that_wait_is_no_deadlock) {
+    leat::stop_source stop;
+    std::thread later([&stop] {
+        const leat::detail::bystander unseen;
+        std::this_thread::sleep_for(400ms);
+        stop.request_stop();
+    });
+    leat::run_options options(GetParam());
+    options.stop = &stop;
+    EXPECT_THROW(leat::run(options,
+                           []() -> task<> {
+                               leat::semaphore nothing(0);
+                               leat::scope work;
+                               for (int i = 0; i < 150; ++i)
+                                   work.spawn([](leat::semaphore& from) -> task<> { (void)co_await from.acquire(); },
+                                              std::ref(nothing));
+                               work.spawn(leat_test::until_stopped);
+                               co_await work.join();
+                           }),
+                 leat::cancelled);
+    later.join();
+}
+
 TEST_P(on_any_runtime, one_that_cannot_be_proven_is_suspected_in_the_log) {
     std::string said;
     leat::set_log_hook(

@@ -30,6 +30,9 @@ namespace detail {
 // For lines that all stand still.
 [[nodiscard]] std::string report_lines(context& root, std::span<work_item* const> ready = {});
 
+// Whether one of the lines below `root`, or it itself, sleeps. For the same lines.
+[[nodiscard]] bool any_sleeps(context& root);
+
 // For as long as it lives, one thread of the process is known to wake no task by itself.
 class bystander {
 public:
