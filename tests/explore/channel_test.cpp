@@ -7,6 +7,7 @@
 #include <explore/executor.hpp>
 #include <explore/expect.hpp>
 #include <explore/explorer.hpp>
+#include <explore/ledger.hpp>
 #include <leat/channel/channel.hpp>
 #include <memory>
 #include <optional>
@@ -21,39 +22,8 @@ using explore::all_schedules;
 using explore::expect_right;
 using leat::recv_error;
 
-// What became of the items. Plain: one thread of the system plays all threads, and nothing here is a step.
-struct ledger {
-    static constexpr int most = 8;
-    std::array<int, most> received{}, back{}, dropped{};
-    std::vector<int> order;  // as received
-    [[nodiscard]] int places(int id) const {
-        const auto i = static_cast<std::size_t>(id);
-        return received[i] + back[i] + dropped[i];
-    }
-};
-
-// Move-only; one that is destroyed with its number still in it was dropped.
-class item {
-public:
-    item(int id, ledger& book) : id_(id), book_(&book) {}
-    item(item&& other) noexcept : id_(std::exchange(other.id_, 0)), book_(other.book_) {}
-    item& operator=(item&& other) noexcept {
-        item old(std::move(other));
-        std::swap(id_, old.id_);
-        std::swap(book_, old.book_);
-        return *this;
-    }
-    ~item() {
-        if (id_ != 0) ++book_->dropped[static_cast<std::size_t>(id_)];
-    }
-    int take() { return std::exchange(id_, 0); }
-    [[nodiscard]] int id() const { return id_; }
-
-private:
-    int id_;
-    ledger* book_;
-};
-
+using explore::ledger;
+using item = explore::numbered;
 using why = leat::send_error<item>::reason;
 
 struct scene {
@@ -63,20 +33,14 @@ struct scene {
     leat::stop_source stop;
     leat::channel_ends<item> ends;
 
-    void got(item&& value) {
-        const int id = value.take();
-        ++book.received[static_cast<std::size_t>(id)];
-        book.order.push_back(id);
-    }
+    void got(item&& value) { value.receive(); }
     // Keeps the books of a send; true when the item went in.
     bool sent(leat::expected<void, leat::send_error<item>> result, std::initializer_list<why> allowed) {
         if (result) return true;
         bool foreseen = false;
         for (const why each : allowed) foreseen = foreseen || each == result.error().why;
         explore::check(foreseen, "it failed for a reason that was there");
-        const int id = result.error().value.take();
-        explore::check(id != 0, "the value came back");
-        ++book.back[static_cast<std::size_t>(id)];
+        result.error().value.come_back();
         return false;
     }
     // Receives until the channel has ended.
@@ -455,8 +419,8 @@ TEST(channel_bytes, a_light_item_waits_behind_a_heavy_one_until_that_one_is_stop
         struct state {
             explore::hand_executor worker;
             leat::stop_source stop;
-            leat::channel_ends<int> ends = leat::channel<int>(leat::channel_bounds(8, 4), [](const int& item) {
-                return static_cast<std::size_t>(item);  // an item is its own weight
+            leat::channel_ends<int> ends = leat::channel<int>(leat::channel_bounds(8, 4), [](const int& weight) {
+                return static_cast<std::size_t>(weight);  // an item is its own weight
             });
             int sent = 0, stopped = 0;
         };

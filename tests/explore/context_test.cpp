@@ -172,14 +172,15 @@ TEST_P(context_wait, a_stop_request_leaves_a_deaf_wait_alone) {
     expect_right(report);
 }
 
+struct unstarted {
+    explore::hand_executor worker;
+    leat::stop_source stop;
+    context line{worker, "line"};
+};
+
 TEST(context, a_stop_request_is_known_to_a_line_that_has_never_waited_and_to_what_it_begins) {
     expect_right(explore::run(all_schedules, [] {
-        struct state {
-            explore::hand_executor worker;
-            leat::stop_source stop;
-            context line{worker, "line"};
-        };
-        auto all = std::make_shared<state>();
+        auto all = std::make_shared<unstarted>();
         all->line.attach(all->stop);
         explore::thread("stopper", [all] { all->stop.request_stop(); });
         explore::thread("line", [all] {
@@ -196,12 +197,7 @@ TEST(context, a_stop_request_is_known_to_a_line_that_has_never_waited_and_to_wha
 
 TEST(context, a_line_that_has_never_waited_asks_its_source) {
     expect_right(explore::run(all_schedules, [] {
-        struct state {
-            explore::hand_executor worker;
-            leat::stop_source stop;
-            context line{worker, "line"};
-        };
-        auto all = std::make_shared<state>();
+        auto all = std::make_shared<unstarted>();
         all->line.attach(all->stop);
         explore::thread("stopper", [all] { all->stop.request_stop(); });
         explore::thread("line", [all] {
