@@ -74,7 +74,7 @@ private:
     // Names whoever calls: the line, or a place that only this thread has.
     static const void* caller() noexcept {
         void* const& here = env::this_thread(env::slot::context);
-        return here != nullptr ? here : &here;
+        return here != nullptr ? here : static_cast<const void*>(&here);
     }
     // relaxed: only the owner finds its own name there, which it wrote itself.
     bool is_owned_by(const void* who) const noexcept { return owner_.load(env::relaxed) == who; }
