@@ -42,7 +42,9 @@ Examples:
 
 With --persistent CMD is started once a job. It is given a line an item on standard input and
 answers each with one line, in order and at once (python3 -u, stdbuf -oL, sed -u). The item that
-a worker was at when it died is tried once more, alone; no other item is lost.
+a worker was at when it died is tried once more, alone; no other item is lost. With --protocol nul
+a NUL byte ends each item and each answer, and is written behind each output; with frame their
+length in 4 bytes, the most significant first, precedes them, and outputs are written as they are.
 
 The output of an item is written whole, never mixed with another's. An item whose command fails
 is reported on standard error; the others go on, and the exit status is 1.
@@ -105,7 +107,7 @@ std::chrono::nanoseconds time_limit(const std::string& option, const std::string
 
 // What the parser gives before it is looked at.
 struct raw_texts {
-    std::string jobs, timeout, tries, window, progress = "auto";
+    std::string jobs, timeout, tries, window, protocol, progress = "auto";
 };
 
 void add_output_options(CLI::App& to, run_output& output, raw_texts& raw) {
@@ -126,6 +128,9 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
                   "start CMD once a job; it is given a line an item, and answers a line");
     each.add_option("--window", raw.window, "items that a persistent worker may hold; 1: its death repeats nothing (8)")
         ->type_name("N");
+    each.add_option("--protocol", raw.protocol,
+                    "what ends an item and an answer of a persistent worker: line, nul; or frame: a length before it")
+        ->type_name("WORD");
     each.add_option("--timeout", raw.timeout, "end what takes longer: 20s, 500ms, 2m; a number alone is in seconds")
         ->type_name("TIME");
     each.add_option("--retries", raw.tries, "try a failing item up to N times in all")->type_name("N");
@@ -141,6 +146,13 @@ progress_mode progress_of(const std::string& text) {
     if (text == "json") return progress_mode::json;
     if (text == "none") return progress_mode::none;
     throw usage_error(fmt::format("--progress: found `{}`, expected auto, json or none", text));
+}
+
+worker_protocol protocol_of(const std::string& text) {
+    if (text == "line") return worker_protocol::line;
+    if (text == "nul") return worker_protocol::nul;
+    if (text == "frame") return worker_protocol::frame;
+    throw usage_error(fmt::format("--protocol: found `{}`, expected line, nul or frame", text));
 }
 
 // The items behind `:::`, cut off from `words`.
@@ -177,6 +189,9 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
     if (!raw.window.empty()) to.window = number("--window", raw.window, 1, 1024);
     if (!raw.window.empty() && !to.persistent)
         throw usage_error("--window: is for --persistent: without it each process has one item");
+    if (!raw.protocol.empty()) to.protocol = protocol_of(raw.protocol);
+    if (!raw.protocol.empty() && !to.persistent)
+        throw usage_error("--protocol: is for --persistent: without it nothing is told between leat and CMD");
     if (!raw.timeout.empty()) to.timeout = time_limit("--timeout", raw.timeout);
     to.output.progress = progress_of(raw.progress);
 }

@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include <leat/process/worker_protocol.hpp>
+
 namespace leat::cli {
 
 enum class progress_mode : std::uint8_t { automatic, json, none };
@@ -35,6 +37,7 @@ struct each_arguments {
     bool keep_order = false;
     bool persistent = false;
     unsigned window = 8;  // items that a persistent worker holds
+    worker_protocol protocol = worker_protocol::line;
     bool shell_quote = false;
     bool tag = false;
     std::chrono::nanoseconds timeout{0};  // 0: none

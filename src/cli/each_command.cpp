@@ -122,7 +122,8 @@ private:
 
 class per_job_worker final : public stage_worker {
 public:
-    per_job_worker(persistent_pool& pool, unsigned tries) : pool_(pool), tries_(tries) {}
+    per_job_worker(persistent_pool& pool, std::string_view end_mark, unsigned tries)
+        : pool_(pool), end_mark_(end_mark), tries_(tries) {}
 
     task<> process(item& in, emitter& out) override {
         auto& given = in.value.as<each_item>();
@@ -133,8 +134,7 @@ public:
         outcome<std::string> answered = co_await pool_.call(given.text, suspect).as_outcome();
         bool retryable = false;
         try {
-            const std::string answer = std::move(answered).get() + "\n";
-            result.out.append(answer);
+            result.out.append(std::move(answered).get().append(end_mark_));
         } catch (const worker_failed& failed) {
             result.failure = failed.what();
             result.err = failed.err();
@@ -145,8 +145,21 @@ public:
 
 private:
     persistent_pool& pool_;
+    std::string_view end_mark_;  // behind an answer in the output
     unsigned tries_;
 };
+
+std::string_view end_mark_of(worker_protocol protocol) {
+    switch (protocol) {
+        case worker_protocol::line:
+            return "\n";
+        case worker_protocol::nul:
+            return {"", 1};
+        case worker_protocol::frame:
+            break;
+    }
+    return {};
+}
 
 class per_job_stage final : public stage {
 public:
@@ -157,7 +170,9 @@ public:
         context& line = co_await this_task::line();
         pool_ = std::make_unique<persistent_pool>(options_, line);
     }
-    task<std::unique_ptr<stage_worker>> open() override { co_return std::make_unique<per_job_worker>(*pool_, tries_); }
+    task<std::unique_ptr<stage_worker>> open() override {
+        co_return std::make_unique<per_job_worker>(*pool_, end_mark_of(options_.protocol), tries_);
+    }
     task<> close() override {
         if (!pool_) co_return;
         co_await pool_->close();

@@ -15,6 +15,7 @@
 #include "bounded_text.hpp"
 #include "companions.hpp"
 #include "ending.hpp"
+#include "message_cutter.hpp"
 #include "pipe_failed.hpp"
 #include "worker_slots.hpp"
 
@@ -85,12 +86,12 @@ struct persistent_pool::state {
     task<> rest_after(worker_slot& slot, std::string failure);
 
     // --- Companions of a worker ---
-    task<> write_lines(worker_slot& slot, employment& work);
+    task<> write_items(worker_slot& slot, employment& work);
     task<> see_off(employment& work);
     task<> read_answers(worker_slot& slot, employment& work, io::pipe_reader from);
     task<> see_it_die(worker_slot& slot, employment& work);
     task<> read_err(employment& work, io::pipe_reader from);
-    bool take_answers(worker_slot& slot, employment& work, std::string& text, std::size_t scanned);
+    bool take_answers(worker_slot& slot, employment& work, message_cutter& text);
     void kill(worker_slot& slot, employment& work, reason why) noexcept;
 
     // --- Under the lock, unless said otherwise ---
@@ -151,14 +152,11 @@ struct item_guard {
 
 }  // namespace
 
-task<std::string> persistent_pool::call(std::string line, bool alone) {
+task<std::string> persistent_pool::call(std::string text, bool alone) {
     state& pool = *state_;
-    if (const auto at = line.find('\n'); at != std::string::npos)
-        throw worker_failed(reason::bad_item,
-                            fmt::format("the item holds a line feed at byte {}: for a persistent worker, which takes a "
-                                        "line an item, it must be one line",
-                                        at + 1));
-    auto item = std::make_shared<pool_item>(std::move(line), alone);
+    if (const auto refusal = why_no_message(text, pool.options.protocol))
+        throw worker_failed(reason::bad_item, *refusal);
+    auto item = std::make_shared<pool_item>(std::move(text), alone);
     {
         env::lock_guard held(pool.lock);
         if (pool.broken) pool.broken->raise();
@@ -306,7 +304,7 @@ task<> persistent_pool::state::start_and_wait(worker_slot& slot, employment& wor
         beside.add_reader(read_err(work, std::move(err->reader)));
     }
     beside.add_reader(read_answers(slot, work, std::move(out->reader)));
-    beside.add_helper(write_lines(slot, work));
+    beside.add_helper(write_items(slot, work));
     beside.add_helper(see_it_die(slot, work));
     const ending end = co_await end_of(work.child, time_point::max(), options.grace);
     work.stopped = end == ending::stopped;
@@ -314,7 +312,7 @@ task<> persistent_pool::state::start_and_wait(worker_slot& slot, employment& wor
 
 // ----------------------------------------------------------------------------------------------------- beside a worker
 
-task<> persistent_pool::state::write_lines(worker_slot& slot, employment& work) {
+task<> persistent_pool::state::write_items(worker_slot& slot, employment& work) {
     std::string batch;
     for (;;) {
         bool leave = false;
@@ -323,7 +321,7 @@ task<> persistent_pool::state::write_lines(worker_slot& slot, employment& work) 
             if (slot.sent.empty() && !slot.assigned.empty()) slot.oldest_since = env::now();
             while (!slot.assigned.empty() && batch.size() < piece_bytes) {
                 slot.assigned.front()->offset = work.handed + batch.size();
-                batch.append(slot.assigned.front()->line).push_back('\n');
+                append_message(batch, slot.assigned.front()->text, options.protocol);
                 slot.sent.push_back(std::move(slot.assigned.front()));
                 slot.assigned.pop_front();
             }
@@ -361,7 +359,7 @@ task<> persistent_pool::state::read_answers(worker_slot& slot, employment& work,
     const auto buffer = std::make_unique_for_overwrite<char[]>(piece_bytes);
     const std::span<char> room(buffer.get(), piece_bytes);
     const bool timed = options.timeout != duration::max();
-    std::string text;  // an answer whose end has not come yet
+    message_cutter text(options.protocol, options.max_answer_bytes);
     while (!stop.stop_requested()) {
         time_point deadline = time_point::max();
         bool late = false;
@@ -379,9 +377,8 @@ task<> persistent_pool::state::read_answers(worker_slot& slot, employment& work,
         auto got = co_await from.read_some(room, deadline);
         if (!got && got.error() == std::errc::timed_out) continue;
         if (!got || *got == 0) break;
-        const std::size_t scanned = text.size();
-        text.append(buffer.get(), *got);
-        if (!take_answers(slot, work, text, scanned)) co_return;
+        text.add({buffer.get(), *got});
+        if (!take_answers(slot, work, text)) co_return;
     }
     from.close();
     work.output_ended.release();
@@ -395,16 +392,14 @@ task<> persistent_pool::state::see_it_die(worker_slot& slot, employment& work) {
     kill(slot, work, reason::no_answer);
 }
 
-// Hands out the answers in `text` and leaves the beginning of one; there is no line feed in the first `scanned` bytes. False
-// when the worker was killed.
-bool persistent_pool::state::take_answers(worker_slot& slot, employment& work, std::string& text, std::size_t scanned) {
+// Hands out the answers in `text`. False when the worker was killed.
+bool persistent_pool::state::take_answers(worker_slot& slot, employment& work, message_cutter& text) {
     std::optional<reason> fault;
-    std::size_t begin = 0;
     {
         env::lock_guard held(lock);
-        for (std::size_t end = 0; (end = text.find('\n', std::max(begin, scanned))) != std::string::npos;
-             begin = end + 1) {
-            if (end - begin > options.max_answer_bytes) break;
+        bool any = false;
+        while (const auto answer = text.next()) {
+            any = true;
             if (slot.sent.empty()) {
                 if (work.leaving) continue;  // its last words
                 work.out_of_turn = true;
@@ -413,20 +408,19 @@ bool persistent_pool::state::take_answers(worker_slot& slot, employment& work, s
             }
             const pool_item_ptr item = std::move(slot.sent.front());
             slot.sent.pop_front();
-            item->answer.assign(text, begin, end - begin);
+            item->answer.assign(*answer);
             ++counts.answered;
             finish(item);
             fruitless = killed_early = 0;
         }
-        if (begin != 0) {
+        if (any) {
             if (slot.load() == 0) slot.exclusive = false;
             slot.oldest_since = env::now();
             slots.dispatch();
             if (is_finished(slot)) slots.ring_all();
         }
     }
-    text.erase(0, begin);
-    if (!fault && text.size() > options.max_answer_bytes) fault = reason::too_long;
+    if (!fault && text.too_long()) fault = reason::too_long;
     if (fault) kill(slot, work, *fault);
     return !fault;
 }

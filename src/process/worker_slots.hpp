@@ -27,12 +27,12 @@ struct worker_failure {
     [[noreturn]] void raise() const { throw worker_failed(why, message, status, err); }
 };
 
-// A call under way. Shared by the call, which may leave early, and whoever holds the line.
+// A call under way. Shared by the call, which may leave early, and whoever holds the item.
 struct pool_item {
-    pool_item(std::string text, bool by_itself) noexcept : line(std::move(text)), alone(by_itself) {}
-    std::string line;
+    pool_item(std::string given, bool by_itself) noexcept : text(std::move(given)), alone(by_itself) {}
+    std::string text;
     bool alone;
-    std::uint64_t offset = 0;  // of the line in what its worker was sent
+    std::uint64_t offset = 0;  // of it in what its worker was sent
     bool abandoned = false;    // the call has left; under the pool's lock
     std::string answer;        // this or error: written before `done` is released
     std::optional<worker_failure> error;

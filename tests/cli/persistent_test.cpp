@@ -118,6 +118,22 @@ TEST(persistent, an_item_that_kills_every_worker_is_tried_once_more_and_then_rep
     EXPECT_EQ(report.at("stages").as_array().at(0).as_object().at("retried").to_number<int>(), 1);
 }
 
+TEST(persistent, with_the_nul_protocol_items_and_answers_may_be_of_several_lines) {
+    const leat_end end =
+        run_leat({"each", "-0", "-k", "--persistent", "--protocol", "nul", "--", "sed", "-z", "-u", "s/^/=/"},
+                 std::string("a\nb\0ok\0", 7));
+    EXPECT_EQ(end.out, std::string("=a\nb\0=ok\0", 9));
+    EXPECT_EQ(end.code, 0) << end.err;
+}
+
+TEST(persistent, an_unknown_protocol_and_one_without_persistent_workers_are_refused) {
+    EXPECT_THAT(run_leat({"each", "--persistent", "--protocol", "xml", "--", "cat"}).err,
+                HasSubstr("line, nul or frame"));
+    const leat_end end = run_leat({"each", "--protocol", "nul", "--", "echo", ":::", "a"});
+    EXPECT_EQ(end.code, 2);
+    EXPECT_THAT(end.err, HasSubstr("--persistent"));
+}
+
 TEST(persistent, an_item_with_a_line_feed_fails_alone) {
     const leat_end end = run_leat({"each", "-0", "-k", "--persistent", "--", "cat"}, std::string("a\nb\0ok\0", 7));
     EXPECT_EQ(end.code, 1);

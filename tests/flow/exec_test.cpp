@@ -160,6 +160,19 @@ TEST(exec, a_worker_that_hangs_is_ended_at_the_timeout_of_its_item) {
     EXPECT_EQ(result.done.skipped, 1U);
 }
 
+TEST(exec, a_persistent_program_may_be_given_frames) {
+    const ran result = run_stage(
+        "exec = ['python3', '-I', '-S', '-c', '''\n"
+        "import sys\n"
+        "while head := sys.stdin.buffer.read(4):\n"
+        "    item = sys.stdin.buffer.read(int.from_bytes(head, \"big\"))\n"
+        "    answer = item.upper() + b\"!\"\n"
+        "    sys.stdout.buffer.write(len(answer).to_bytes(4, \"big\") + answer)\n"
+        "    sys.stdout.buffer.flush()\n"
+        "''']\nmode = 'persistent'\nprotocol = 'frame'\njobs = 1");
+    EXPECT_EQ(result.out, "ONE!\nTWO!\nTHREE!\n");
+}
+
 TEST(exec, no_worker_outlives_the_flow) {
     const scratch_folder folder;
     const ran result =
@@ -175,7 +188,7 @@ TEST(exec, what_cannot_be_meant_is_refused_with_its_place) {
     EXPECT_THAT(refusal("exec = ['sh', '-c', 'echo {}']"), AllOf(HasSubstr("f.toml:5:"), HasSubstr("\"$0\"")));
     EXPECT_THAT(refusal("exec = ['cat', '{}']\nmode = 'persistent'"), HasSubstr("standard input"));
     EXPECT_THAT(refusal("exec = ['cat']\nmode = 'persistent'\ninput = 'argument'"), HasSubstr("f.toml:7:"));
-    EXPECT_THAT(refusal("exec = ['cat']\nprotocol = 'frame'"), HasSubstr("not supported yet"));
+    EXPECT_THAT(refusal("exec = ['cat']\nprotocol = 'json'"), HasSubstr("frame"));
     EXPECT_THAT(refusal("exec = ['cat']\nmode = 'persistant'"), HasSubstr("persistent"));
     EXPECT_THAT(refusal("exec = []"), HasSubstr("exec"));
     EXPECT_THAT(refusal("exec = ['cat']\nwindow = 0"), HasSubstr("window"));

@@ -110,6 +110,57 @@ TEST(persistent_pool, answers_each_line) {
     });
 }
 
+// Answers each item with itself behind "=", and obeys some.
+persistent_options framed() {
+    auto options = python(R"(
+import sys
+def take(count):
+    got = sys.stdin.buffer.read(count)
+    if len(got) < count: sys.exit(0)
+    return got
+def put(answer): sys.stdout.buffer.write(answer); sys.stdout.buffer.flush()
+while True:
+    item = take(int.from_bytes(take(4), "big"))
+    if item == b"huge": put((2**32 - 1).to_bytes(4, "big"))
+    if item == b"part": put((5).to_bytes(4, "big") + b"par"); sys.exit(3)
+    answer = b"=" + item
+    for byte in len(answer).to_bytes(4, "big"): put(bytes([byte]))
+    put(answer)
+)");
+    options.protocol = leat::worker_protocol::frame;
+    return options;
+}
+
+TEST(persistent_pool, an_item_in_a_frame_may_be_of_any_bytes_and_any_length) {
+    with_pool(framed(), [](persistent_pool& pool) -> leat::task<> {
+        const std::string any("two\nlines\0and a \xff", 17);
+        EXPECT_EQ(co_await told(pool, any), "=" + any);
+        EXPECT_EQ(co_await told(pool, ""), "=");
+        const std::string large(1'000'000, '\n');
+        EXPECT_EQ(co_await told(pool, large), "=" + large);
+        EXPECT_EQ(pool.counts().started, 1);
+    });
+}
+
+TEST(persistent_pool, a_frame_that_announces_too_much_or_ends_early_costs_its_item) {
+    with_pool(framed(), [](persistent_pool& pool) -> leat::task<> {
+        EXPECT_EQ(co_await told(pool, "huge"), "[too long]");
+        EXPECT_EQ(co_await told(pool, "part"), "[died]");
+        EXPECT_EQ(co_await told(pool, "next"), "=next");
+    });
+}
+
+TEST(persistent_pool, a_nul_byte_ends_items_of_several_lines) {
+    auto options = persistent_options({"sed", "-z", "-u", "s/^/=/"});
+    options.protocol = leat::worker_protocol::nul;
+    with_pool(std::move(options), [](persistent_pool& pool) -> leat::task<> {
+        EXPECT_EQ(co_await told(pool, "two\nlines"), "=two\nlines");
+        EXPECT_EQ(co_await told(pool, ""), "=");
+        EXPECT_EQ(co_await told(pool, std::string("a\0b", 3)), "[bad item]");
+        EXPECT_EQ(pool.counts().started, 1);
+    });
+}
+
 TEST(persistent_pool, many_callers_get_their_own_answers_for_any_window_and_thread_count) {
     for (const unsigned threads : {1U, 2U}) {
         for (const unsigned window : {1U, 8U}) {

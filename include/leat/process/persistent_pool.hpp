@@ -1,20 +1,21 @@
-// persistent_pool: programs that are started once and then take a line and answer a line, many times.
+// persistent_pool: programs that are started once and then take an item and answer it, many times: a line each, or what else
+// their protocol says.
 //
 //   leat::persistent_pool pool(options);                        // inside a task
 //   std::string answer = co_await pool.call("a line");          // from any number of tasks at once
 //   co_await pool.close();                                      // before it is destroyed, on every path: see finally()
 //
 // What a worker's end means:
-//  1. When it had begun to read the first line that it has not answered, that item is the suspect: its call fails,
+//  1. When it had begun to read the first item that it has not answered, that item is the suspect: its call fails,
 //     retryable. The items behind it go to other workers, and what the worker did for them outside may happen again: not
 //     with a window of 1.
 //  2. Otherwise no item is to blame, and all go to other workers. When workers end `fruitless_starts` times in a row without
 //     having read anything at all, the command is broken: all calls fail, and nothing is started any more. (Ends by SIGKILL,
 //     which comes from outside, count a tenth.)
 // A worker that hangs (timeout), answers too much, or closes its output and runs on, is killed, and counts as case 1. One
-// that answers out of turn, when it has no line, is killed too. What a worker leaves behind in its group is killed with it.
+// that answers out of turn, when it has no item, is killed too. What a worker leaves behind in its group is killed with it.
 //
-// Invariant: each call ends exactly once, with the answer to its own line or with an error. What a worker held was given to
+// Invariant: each call ends exactly once, with the answer to its own item or with an error. What a worker held was given to
 // no other worker before that one was dead and its output read to the end.
 #pragma once
 
@@ -31,6 +32,7 @@
 #include <leat/base/env.hpp>
 #include <leat/process/exit_status.hpp>
 #include <leat/process/spawn.hpp>
+#include <leat/process/worker_protocol.hpp>
 #include <leat/task/context.hpp>
 #include <leat/task/task.hpp>
 
@@ -41,10 +43,11 @@ struct persistent_options {
     explicit persistent_options(std::vector<std::string> argv) : child(std::move(argv)) {}
 
     spawn_options child;  // what to start; its in and out are set by the pool
+    worker_protocol protocol = worker_protocol::line;
     unsigned workers = 1;
     unsigned window = 1;                                    // items that a worker may hold
     duration timeout = duration::max();                     // for an answer, once the item is the worker's oldest
-    std::size_t max_answer_bytes = std::size_t{16} << 20U;  // of one line
+    std::size_t max_answer_bytes = std::size_t{16} << 20U;  // of one answer
     bool inherit_err = false;                               // workers write to our standard error instead of the tail
     std::size_t err_tail_bytes = std::size_t{8} << 10U;     // of a worker's standard error, kept for its failure
     duration grace = std::chrono::seconds(2);               // at close(): before SIGTERM, and again before SIGKILL
@@ -59,15 +62,15 @@ public:
         timed_out,    // no answer in time
         too_long,     // an answer of more than max_answer_bytes
         no_answer,    // it closed its output, and ran on
-        not_started,  // the command cannot be started, or dies again and again without reading a line
-        bad_item,     // the line holds a line feed, so it is none
+        not_started,  // the command cannot be started, or dies again and again without reading an item
+        bad_item,     // it cannot be said in the protocol: a line feed in a line
         closed,       // the pool is closed, or was stopped
     };
     worker_failed(reason why, const std::string& message, std::optional<exit_status> status = {}, std::string err = {})
         : std::runtime_error(message), why_(why), status_(status), err_(std::move(err)) {}
 
     [[nodiscard]] reason why() const noexcept { return why_; }
-    // Whether the same line may be answered by another worker.
+    // Whether the same item may be answered by another worker.
     [[nodiscard]] bool retryable() const noexcept { return why_ <= reason::no_answer; }
     // How the worker ended, when one did.
     [[nodiscard]] const std::optional<exit_status>& status() const noexcept { return status_; }
@@ -101,11 +104,11 @@ public:
     // A bug unless close() was awaited, or nothing was ever called.
     ~persistent_pool();
 
-    // Gives `line` (without its line feed) to the worker that holds the fewest and has room in its window, first come, first
-    // served; gives the answer without its line feed. `alone`: to a worker that holds nothing else meanwhile, for an item
+    // Gives `item` (without a line feed or NUL byte at its end) to the worker that holds the fewest and has room in its window,
+    // first come, first served; gives the answer, without one too. `alone`: to a worker that holds nothing else meanwhile, for an item
     // under suspicion. Resumes on the awaiting task's executor. Throws worker_failed. Throws cancelled when the task was
-    // asked to stop; then the line may have reached a worker or not, and its answer is dropped. Any number of tasks at once.
-    task<std::string> call(std::string line, bool alone = false);
+    // asked to stop; then the item may have reached a worker or not, and its answer is dropped. Any number of tasks at once.
+    task<std::string> call(std::string item, bool alone = false);
 
     // No more calls; those under way get their answers; then the workers' inputs are closed and their ends awaited, with
     // SIGTERM and SIGKILL for those that take longer than the grace. Resumes on the awaiting task's executor. A stop

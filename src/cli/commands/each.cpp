@@ -48,6 +48,7 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, unsigned tries, b
         persistent_options options(command.command);
         options.child.program = program_of(command.command.front());
         options.window = command.window;
+        options.protocol = command.protocol;
         options.timeout = timeout;
         options.inherit_err = !progress_shown;  // else it would write into the block
         return command_per_job(std::move(options), tries);

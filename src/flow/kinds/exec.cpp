@@ -1,5 +1,5 @@
-// exec: a program as a stage, started once an item (mode = "item") or once a job, which is then given lines and answers
-// lines (mode = "persistent"). An item never reaches a shell but as data.
+// exec: a program as a stage, started once an item (mode = "item") or once a job, which is then given items and
+// answers them (mode = "persistent"). An item never reaches a shell but as data.
 #include <flow/kinds/exec.hpp>
 
 #include <atomic>
@@ -140,14 +140,15 @@ private:
 
 class persistent_worker final : public stage_worker {
 public:
-    explicit persistent_worker(persistent_pool& pool) : pool_(pool) {}
+    persistent_worker(persistent_pool& pool, std::optional<char> end_mark) : pool_(pool), end_mark_(end_mark) {}
 
     task<> process(item& in, emitter& out) override {
         auto& given = in.value.as<record>();
         // One that has cost a worker its life is tried again without neighbours, who would share its fate.
         const bool suspect = suspect_ == in.ack.sequence() + 1;
         std::string line = out.may_consume() ? std::move(given.bytes) : given.bytes;
-        if (line.ends_with('\n')) line.pop_back();
+        // A line feed or NUL byte at the end of an item is no part of it where it marks the end.
+        if (end_mark_ && line.ends_with(*end_mark_)) line.pop_back();
         std::string answer = co_await ask(std::move(line), in.ack.sequence() + 1, suspect);
         record result = out.may_consume() ? std::move(given) : given;
         result.bytes = std::move(answer);
@@ -167,6 +168,7 @@ private:
         }
     }
     persistent_pool& pool_;
+    std::optional<char> end_mark_;
     std::uint64_t suspect_ = 0;  // number of the item that failed last; 0: none
 };
 
@@ -182,6 +184,9 @@ public:
                                "cannot be \"argument\" with mode = \"persistent\": the worker is given its items on "
                                "standard input");
         options_.child = child_of(given);
+        const std::string& protocol = given.text("protocol");
+        if (protocol == "nul") options_.protocol = worker_protocol::nul;
+        if (protocol == "frame") options_.protocol = worker_protocol::frame;
         options_.window = static_cast<unsigned>(given.integer("window"));
         options_.max_answer_bytes = given.size("max_output");
         options_.grace = given.duration("grace");
@@ -198,7 +203,12 @@ public:
         context& line = co_await this_task::line();
         pool_ = std::make_unique<persistent_pool>(options_, line);
     }
-    task<std::unique_ptr<stage_worker>> open() override { co_return std::make_unique<persistent_worker>(*pool_); }
+    task<std::unique_ptr<stage_worker>> open() override {
+        std::optional<char> end_mark;
+        if (options_.protocol == worker_protocol::line) end_mark = '\n';
+        if (options_.protocol == worker_protocol::nul) end_mark = '\0';
+        co_return std::make_unique<persistent_worker>(*pool_, end_mark);
+    }
     task<> close() override {
         if (!pool_) co_return;
         co_await pool_->close();
@@ -230,7 +240,11 @@ void add_exec_kind(registry& kinds) {
         "becomes the item; the key stays. An exit status other than 0 fails the item.\n"
         "mode = \"persistent\" starts the program once a job; it then reads a line an item, and must answer each with "
         "one\n"
-        "line, in order and without holding it back (python3 -u, stdbuf -oL, sed -u, grep --line-buffered). A program\n"
+        "line, in order and without holding it back (python3 -u, stdbuf -oL, sed -u, grep --line-buffered). With\n"
+        "protocol = \"nul\" a NUL byte ends each item and each answer, with \"frame\" their length in 4 bytes, the "
+        "most\n"
+        "significant first, precedes them: items and answers may then be of several lines, or no text at all. A "
+        "program\n"
         "that dies costs the item that it was at, which a retry gives to another, and no other item.\n"
         "No shell is involved. Name one to have one; {} in the text of its -c is refused, $0 is the item in\n"
         "exec = [\"sh\", \"-c\", \"wc -c < \\\"$0\\\"\", \"{}\"].\n";
@@ -240,8 +254,7 @@ void add_exec_kind(registry& kinds) {
             .one_of({"item", "persistent"})
             .defaults("item"),
         option("protocol", option_type::word, "how a persistent program reads items and answers")
-            .one_of({"line"})
-            .planned({"frame", "nul"})
+            .one_of({"line", "nul", "frame"})
             .defaults("line"),
         option(
             "window", option_type::integer,
