@@ -181,32 +181,25 @@ int main(int argc, char** argv) {
     const auto pool = leat::make_runtime(leat::run_options(threads));
     const auto alone = leat::make_runtime(leat::run_options(1));
     tbb::task_arena arena(static_cast<int>(threads));
-    const auto each = [](std::uint64_t count, auto work) {
-        return [count, work] {
-            std::uint64_t sum = 0;
-            const double time = bench::nanoseconds_of([&] { sum = work(); });
-            return bench::sample{time / static_cast<double>(count), sum};
-        };
-    };
 
     const std::uint64_t batches = bench.size(300, 3);
     const std::uint64_t few = bench.size(10, 1);  // a thread each: slow
     bench.compare("spawn and join", "oneTBB task_group", "ns/task",
-                  each(batches * batch, [&] { return spawn_in_leat(*pool, batches); }),
-                  each(batches * batch, [&] { return spawn_in_tbb(arena, batches); }));
+                  bench::per_unit(batches * batch, [&] { return spawn_in_leat(*pool, batches); }),
+                  bench::per_unit(batches * batch, [&] { return spawn_in_tbb(arena, batches); }));
     bench.compare("spawn and join", "std::async", "ns/task",
-                  each(few * batch, [&] { return spawn_in_leat(*pool, few); }),
-                  each(few * batch, [&] { return spawn_in_std(few); }));
+                  bench::per_unit(few * batch, [&] { return spawn_in_leat(*pool, few); }),
+                  bench::per_unit(few * batch, [&] { return spawn_in_std(few); }));
 
     bench.compare_go("spawn and join", "spawn", "ns/task",
-                     each(batches * batch, [&] { return spawn_in_leat(*pool, batches); }), batches * batch, threads,
-                     static_cast<double>(batches * batch));
+                     bench::per_unit(batches * batch, [&] { return spawn_in_leat(*pool, batches); }), batches * batch,
+                     threads, static_cast<double>(batches * batch));
     bench.compare("spawn and join, one thread", "asio co_spawn", "ns/task",
-                  each(batches * batch, [&] { return spawn_in_leat(*alone, batches); }),
-                  each(batches * batch, [&] { return spawn_in_asio(batches); }));
+                  bench::per_unit(batches * batch, [&] { return spawn_in_leat(*alone, batches); }),
+                  bench::per_unit(batches * batch, [&] { return spawn_in_asio(batches); }));
     bench.compare_go("spawn and join, one thread", "spawn", "ns/task",
-                     each(batches * batch, [&] { return spawn_in_leat(*alone, batches); }), batches * batch, 1,
-                     static_cast<double>(batches * batch));
+                     bench::per_unit(batches * batch, [&] { return spawn_in_leat(*alone, batches); }), batches * batch,
+                     1, static_cast<double>(batches * batch));
 
     const std::uint64_t awaits = bench.size(2'000'000, 20'000);
     const auto await_in_leat = [&] {
@@ -214,11 +207,11 @@ int main(int argc, char** argv) {
         alone->run(await_ready(awaits, sum));
         return sum;
     };
-    bench.compare("await of a ready task", "std::async, deferred", "ns/await", each(awaits, await_in_leat),
-                  each(awaits, [&] { return deferred(awaits); }));
+    bench.compare("await of a ready task", "std::async, deferred", "ns/await", bench::per_unit(awaits, await_in_leat),
+                  bench::per_unit(awaits, [&] { return deferred(awaits); }));
 
-    bench.compare("await of a ready task", "asio awaitable", "ns/await", each(awaits, await_in_leat),
-                  each(awaits, [&] { return await_in_asio(awaits); }));
+    bench.compare("await of a ready task", "asio awaitable", "ns/await", bench::per_unit(awaits, await_in_leat),
+                  bench::per_unit(awaits, [&] { return await_in_asio(awaits); }));
 
     const std::uint64_t yields = bench.size(1'000'000, 10'000);
     const auto yield_in_leat = [&] {
@@ -227,10 +220,11 @@ int main(int argc, char** argv) {
         alone->run(two_that_yield(yields, first, second));
         return first + second;
     };
-    bench.compare("yield", "std::this_thread::yield", "ns/yield", each(yields, yield_in_leat),
-                  each(yields, [&] { return threads_that_yield(yields); }));
-    bench.compare("yield", "asio post", "ns/yield", each(yields, yield_in_leat),
-                  each(yields, [&] { return yield_in_asio(yields); }));
-    bench.compare_go("yield", "yield", "ns/yield", each(yields, yield_in_leat), yields, 1, static_cast<double>(yields));
+    bench.compare("yield", "std::this_thread::yield", "ns/yield", bench::per_unit(yields, yield_in_leat),
+                  bench::per_unit(yields, [&] { return threads_that_yield(yields); }));
+    bench.compare("yield", "asio post", "ns/yield", bench::per_unit(yields, yield_in_leat),
+                  bench::per_unit(yields, [&] { return yield_in_asio(yields); }));
+    bench.compare_go("yield", "yield", "ns/yield", bench::per_unit(yields, yield_in_leat), yields, 1,
+                     static_cast<double>(yields));
     return bench.exit_code();
 }

@@ -139,13 +139,6 @@ private:
 
 int main(int argc, char** argv) {
     bench::session bench(argc, argv, "timer");
-    const auto each = [](std::uint64_t count, auto work) {
-        return [count, work] {
-            std::uint64_t sum = 0;
-            const double time = bench::nanoseconds_of([&] { sum = work(); });
-            return bench::sample{time / static_cast<double>(count), sum};
-        };
-    };
     const auto pool = leat::make_runtime(leat::run_options(2));
     const std::uint64_t rounds = bench.size(1'000'000, 1'000);
     const auto until = times(rounds);
@@ -154,8 +147,8 @@ int main(int argc, char** argv) {
         const auto mine = std::make_unique<ours>(*pool, pending);
         const auto peer = std::make_unique<theirs>(pending);
         bench.compare(few ? "set and cancel, 10 pending" : "set and cancel, a million pending", "asio steady_timer",
-                      "ns/timer", each(rounds, [&] { return mine->set_and_cancel(until); }),
-                      each(rounds, [&] { return peer->set_and_cancel(until); }));
+                      "ns/timer", bench::per_unit(rounds, [&] { return mine->set_and_cancel(until); }),
+                      bench::per_unit(rounds, [&] { return peer->set_and_cancel(until); }));
         if (few) continue;
         const auto anew = times(pending);
         // In the order in which they were set, as timeouts of one length are, and in one that defeats the caches.
@@ -163,8 +156,8 @@ int main(int argc, char** argv) {
             const auto order = order_of(pending, shuffled);
             bench.compare(
                 shuffled ? "cancel any of a million and set it anew" : "cancel the oldest of a million and set it anew",
-                "asio steady_timer", "ns/timer", each(pending, [&] { return mine->reset(order, anew); }),
-                each(pending, [&] { return peer->reset(order, anew); }), 5);
+                "asio steady_timer", "ns/timer", bench::per_unit(pending, [&] { return mine->reset(order, anew); }),
+                bench::per_unit(pending, [&] { return peer->reset(order, anew); }), 5);
         }
     }
     return bench.exit_code();

@@ -69,7 +69,8 @@ std::uint64_t resident_bytes() {
 
 session::session(int argc, char** argv, const char* name) : name_(name) {
     const auto refuse = [&](const std::string& what) {
-        fmt::print(stderr, "{}: {}\nusage: {} [--tiny] [--json FILE] [--rounds N]\n", argv[0], what, argv[0]);
+        fmt::print(stderr, "{}: {}\nusage: {} [--tiny] [--json FILE] [--rounds N] [--only TEXT]..\n", argv[0], what,
+                   argv[0]);
         std::exit(2);
     };
     for (int at = 1; at < argc; ++at) {
@@ -80,10 +81,12 @@ session::session(int argc, char** argv, const char* name) : name_(name) {
             rounds_ = 1;
             continue;
         }
-        if (flag != "--json" && flag != "--rounds") refuse(fmt::format("found '{}'", flag));
+        if (flag != "--json" && flag != "--rounds" && flag != "--only") refuse(fmt::format("found '{}'", flag));
         if (value == nullptr) refuse(fmt::format("{} needs a value", flag));
         if (flag == "--json") {
             json_ = value;
+        } else if (flag == "--only") {
+            only_.emplace_back(value);
         } else {
             const auto [end, error] = std::from_chars(value, value + std::strlen(value), rounds_);
             if (error != std::errc() || *end != '\0' || rounds_ == 0 || rounds_ > 100)
@@ -96,8 +99,35 @@ session::session(int argc, char** argv, const char* name) : name_(name) {
     print_machine();
 }
 
+bool session::wanted(const std::string& name) {
+    const bool all =
+        std::all_of(only_.begin(), only_.end(), [&](const std::string& each) { return name.find(each) != name.npos; });
+    any_wanted_ |= all;
+    return all;
+}
+
+int session::exit_code() const {
+    if (!any_wanted_ && !only_.empty()) fmt::print("nothing here has '{}' in its name\n", fmt::join(only_, "' and '"));
+    return failed_ ? 1 : 0;
+}
+
+double session::measure(const char* name, const char* unit, const side& ours, unsigned most_rounds) {
+    if (!wanted(name)) return 0;
+    if (!tiny_) ours();
+    std::vector<double> values;
+    sample last{};
+    for (unsigned round = 0; round < std::min(rounds_, most_rounds); ++round) {
+        last = ours();
+        values.push_back(last.value);
+    }
+    append(fmt::format(R"({{"name":"{}/{}","ours":{:.6g},"unit":"{}","spread":{:.3g},"checksum":"{:016x}"}})", name_,
+                       name, median(values), unit, relative_iqr(values), last.checksum));
+    return median(values);
+}
+
 void session::compare(const char* name, const char* peer, const char* unit, const side& ours, const side& theirs,
                       unsigned most_rounds) {
+    if (!wanted(name)) return;
     const unsigned rounds = std::min(rounds_, most_rounds);
     if (!tiny_) {
         ours();
@@ -128,7 +158,7 @@ void session::compare_go(const char* name, const char* work, const char* unit, c
     const std::string peer = fmt::format("Go, {}", work);
     const std::string program = LEAT_BENCH_GO;
     if (program.empty()) return skip(name, peer.c_str(), "no Go when this was built");
-    const std::string line = fmt::format("{} {} {} {}", program, work, count, processors);
+    const std::string line = fmt::format("{} '{}' {} {}", program, work, count, processors);
     compare(
         name, peer.c_str(), unit, ours,
         [&]() -> sample {
@@ -143,11 +173,11 @@ void session::compare_go(const char* name, const char* work, const char* unit, c
 }
 
 void session::record(const char* name, const char* peer, const char* unit, sample ours, sample theirs) {
-    if (same_work(name, peer, ours, theirs)) put(name, peer, unit, ours, theirs, 0);
+    if (wanted(name) && same_work(name, peer, ours, theirs)) put(name, peer, unit, ours, theirs, 0);
 }
 
 void session::skip(const char* name, const char* peer, const char* why) {
-    fmt::print("{:<28} {:<36} skipped: {}\n", name, peer, why);
+    if (wanted(name)) fmt::print("{:<28} {:<36} skipped: {}\n", name, peer, why);
 }
 
 void session::fail(const std::string& what) {
@@ -166,12 +196,15 @@ void session::put(const char* name, const char* peer, const char* unit, sample o
     const double ratio = theirs.value / ours.value;
     fmt::print("{:<28} {:<36} {:>9.4g} against {:>9.4g} {:<8}  ratio {:.3g} ±{:.0f} %\n", name, peer, ours.value,
                theirs.value, unit, ratio, 50 * spread);
+    append(fmt::format(
+        R"({{"name":"{}/{}","peer":"{}","ours":{:.6g},"theirs":{:.6g},"unit":"{}","ratio":{:.4g},"spread":{:.3g},"checksum":"{:016x}"}})",
+        name_, name, peer, ours.value, theirs.value, unit, ratio, spread, ours.checksum));
+}
+
+void session::append(const std::string& record) {
     if (json_.empty()) return;
     std::ofstream file(json_, std::ios::app);
-    file << fmt::format(
-        R"({{"name":"{}/{}","peer":"{}","ours":{:.6g},"theirs":{:.6g},"unit":"{}","ratio":{:.4g},"spread":{:.3g},"checksum":"{:016x}"}})",
-        name_, name, peer, ours.value, theirs.value, unit, ratio, spread, ours.checksum);
-    file << '\n';
+    file << record << '\n';
     if (!file.flush()) fail("cannot write to " + json_);
 }
 

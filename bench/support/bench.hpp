@@ -9,12 +9,15 @@
 // Invariants:
 //  1. The sides run in turn, so that what disturbs the machine disturbs both; the first round warms up and is dropped.
 //  2. Both sides of a measurement do the same work: their checksums are equal in every round, or the program exits 1.
+//  3. What --only leaves out is neither run nor recorded.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <type_traits>
+#include <vector>
 
 namespace bench {
 
@@ -27,8 +30,8 @@ using side = std::function<sample()>;
 
 class session {
 public:
-    // Reads the flags --tiny, --json FILE and --rounds N, and prints what the machine is. Ends the program with a message
-    // and exit code 2 for what it does not understand.
+    // Reads the flags --tiny, --json FILE, --rounds N and --only TEXT, and prints what the machine is. Ends the program with
+    // a message and exit code 2 for what it does not understand.
     session(int argc, char** argv, const char* name);
 
     [[nodiscard]] bool tiny() const noexcept { return tiny_; }
@@ -36,6 +39,10 @@ public:
     [[nodiscard]] std::uint64_t size(std::uint64_t full, std::uint64_t tiny) const noexcept {
         return tiny_ ? tiny : full;
     }
+
+    // Whether a measurement of that name is to be made: its name has every TEXT of --only in it. compare() and measure() ask
+    // themselves; a benchmark does where it would prepare much, or lay a table out.
+    [[nodiscard]] bool wanted(const std::string& name);
 
     // Measures ours beside the peer; smaller values are better. Prints a line, and appends the record to --json's file:
     // name, peer, medians `ours` and `theirs`, unit, ratio (theirs / ours: above 1 ours is better), spread (the
@@ -49,19 +56,27 @@ public:
                     unsigned processors, double units, unsigned most_rounds = 100);
     // The same for a single pair of figures that was measured elsewhere.
     void record(const char* name, const char* peer, const char* unit, sample ours, sample theirs);
+    // Measures one side alone, of which a table is made: prints nothing, gives the median of the rounds, and appends a record
+    // without peer, `theirs` and `ratio`; its spread is the interquartile range of the values, over the median. Figures of one
+    // table are for each other alone. 0 when it is not wanted.
+    double measure(const char* name, const char* unit, const side& ours, unsigned most_rounds = 100);
     // Says on the screen that a peer was left out, and why.
     void skip(const char* name, const char* peer, const char* why);
     // Says what went wrong; the exit code will be 1.
     void fail(const std::string& what);
 
-    [[nodiscard]] int exit_code() const noexcept { return failed_ ? 1 : 0; }
+    // Of the program. Says so when --only left nothing over.
+    [[nodiscard]] int exit_code() const;
 
 private:
     void put(const char* name, const char* peer, const char* unit, sample ours, sample theirs, double spread);
+    void append(const std::string& record);
     bool same_work(const char* name, const char* peer, sample ours, sample theirs);
 
     std::string name_;
-    std::string json_;  // empty: no records
+    std::string json_;               // empty: no records
+    std::vector<std::string> only_;  // of --only
+    bool any_wanted_ = false;
     unsigned rounds_ = 9;
     bool tiny_ = false;
     bool failed_ = false;
@@ -73,6 +88,19 @@ double nanoseconds_of(Work&& work) {
     const auto start = std::chrono::steady_clock::now();
     work();
     return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The side that is work(count), or work(): its time over `count`, in nanoseconds, and the checksum that it gives.
+template <class Work>
+side per_unit(std::uint64_t count, Work work) {
+    return [count, work] {
+        std::uint64_t sum = 0;
+        const double time = nanoseconds_of([&] {
+            if constexpr (std::is_invocable_v<const Work&, std::uint64_t>) sum = work(count);
+            else sum = work();
+        });
+        return sample{time / static_cast<double>(count), sum};
+    };
 }
 
 // Bytes of this process in memory.

@@ -8,13 +8,8 @@
 #include <memory>
 
 #include <boost/context/fiber.hpp>
-#include <leat/leat.hpp>
-#include <support/bench.hpp>
-
-#if __has_include(<boost/fiber/all.hpp>)
-#    include <boost/fiber/all.hpp>
-#    define LEAT_BENCH_BOOST_FIBER 1
-#endif
+#include <support/boost_fiber.hpp>
+#include <support/tasks.hpp>
 
 namespace {
 
@@ -161,33 +156,18 @@ std::uint64_t sum_of(leat::generator<std::uint64_t> numbers) {
 int main(int argc, char** argv) {
     bench::session bench(argc, argv, "fiber");
     const auto alone = leat::make_runtime(leat::run_options(1));
-    const auto each = [](std::uint64_t count, auto work) {
-        return [count, work] {
-            std::uint64_t sum = 0;
-            const double time = bench::nanoseconds_of([&] { sum = work(count); });
-            return bench::sample{time / static_cast<double>(count), sum};
-        };
-    };
-    // A program of tasks that adds to a sum, on one thread.
-    const auto run = [&](auto program) {
-        return [&alone, program](std::uint64_t count) {
-            std::uint64_t sum = 0;
-            alone->run(program(count, sum));
-            return sum;
-        };
-    };
-
     const std::uint64_t switches = bench.size(10'000'000, 10'000);
-    bench.compare("switch", "Boost.Context jump", "ns/switch", each(switches, switch_in_leat),
-                  each(switches, switch_bare));
-    bench.compare("switch", "Boost.Context fiber", "ns/switch", each(switches, switch_in_leat),
-                  each(switches, switch_in_boost));
+    bench.compare("switch", "Boost.Context jump", "ns/switch", bench::per_unit(switches, switch_in_leat),
+                  bench::per_unit(switches, switch_bare));
+    bench.compare("switch", "Boost.Context fiber", "ns/switch", bench::per_unit(switches, switch_in_leat),
+                  bench::per_unit(switches, switch_in_boost));
 
     const std::uint64_t yields = bench.size(2'000'000, 10'000);
     const std::uint64_t starts = bench.size(1'000'000, 1'000);
 #if defined(LEAT_BENCH_BOOST_FIBER)
-    bench.compare("yield of two fibers", "Boost.Fiber", "ns/yield", each(yields, run(two_that_yield)),
-                  each(yields, [](std::uint64_t count) {
+    bench.compare("yield of two fibers", "Boost.Fiber", "ns/yield",
+                  bench::per_unit(yields, bench::on(*alone, two_that_yield)),
+                  bench::per_unit(yields, [](std::uint64_t count) {
                       std::uint64_t total = 0;
                       const auto turns = [&total, count] {
                           for (std::uint64_t i = 0; i < count / 2; ++i) {
@@ -202,28 +182,29 @@ int main(int argc, char** argv) {
                       return total;
                   }));
     bench.compare(
-        "start and join", "Boost.Fiber", "ns/fiber", each(starts, run(start_and_join)),
-        each(starts, [](std::uint64_t count) {
+        "start and join", "Boost.Fiber", "ns/fiber", bench::per_unit(starts, bench::on(*alone, start_and_join)),
+        bench::per_unit(starts, [](std::uint64_t count) {
             std::uint64_t sum = 0;
             for (std::uint64_t i = 0; i < count; ++i)
                 boost::fibers::fiber(boost::fibers::launch::dispatch, [&sum, i] { sum = mix(sum, i); }).join();
             return sum;
         }));
 #else
-    bench.skip("yield, start and join", "Boost.Fiber", "libboost-fiber1.81-dev was not there when this was built");
+    bench.skip("yield, start and join", "Boost.Fiber", bench::no_boost_fiber);
     (void)starts;
 #endif
-    bench.compare("await of a ready task", "the same in a task", "ns/await", each(yields, run(await_in_fiber)),
-                  each(yields, run(await_in_task)));
+    bench.compare("await of a ready task", "the same in a task", "ns/await",
+                  bench::per_unit(yields, bench::on(*alone, await_in_fiber)),
+                  bench::per_unit(yields, bench::on(*alone, await_in_task)));
 
     const std::uint64_t elements = bench.size(std::uint64_t{1} << 24U, std::uint64_t{1} << 10U);
     bench.compare("generator", "iterator behind a virtual call", "ns/element",
-                  each(elements, [](std::uint64_t count) { return sum_of(counting(count)); }),
-                  each(elements, sum_by_hand));
+                  bench::per_unit(elements, [](std::uint64_t count) { return sum_of(counting(count)); }),
+                  bench::per_unit(elements, sum_by_hand));
     bench.compare("generator, 100 deep", "flat generator", "ns/element",
-                  each(elements, [](std::uint64_t count) { return sum_of(nested(count, 100)); }),
-                  each(elements, [](std::uint64_t count) { return sum_of(counting(count)); }));
-    bench.compare("async_generator", "iterator behind a virtual call", "ns/element", each(elements, run(drain)),
-                  each(elements, sum_by_hand));
+                  bench::per_unit(elements, [](std::uint64_t count) { return sum_of(nested(count, 100)); }),
+                  bench::per_unit(elements, [](std::uint64_t count) { return sum_of(counting(count)); }));
+    bench.compare("async_generator", "iterator behind a virtual call", "ns/element",
+                  bench::per_unit(elements, bench::on(*alone, drain)), bench::per_unit(elements, sum_by_hand));
     return bench.exit_code();
 }
