@@ -1,22 +1,32 @@
 // Question: what does it cost to lock and unlock a mutex that nobody else wants, and one that others want; and to release a
 // million tasks that wait for one event?
 //
-// Peers: std::mutex between threads, beside ours between tasks on as many workers; Boost.Fiber's mutex between fibers of one
-// thread, beside ours between tasks of one thread; for the event a list of as many heap nodes of a task's size that is walked:
-// what any design pays for touching them. "released" ends when set() returns, "gone on" when the last task has.
-// Not measured: fairness (ours is first come, first served, std::mutex is not), locks held for long.
+// Peers: std::mutex between threads, beside ours between tasks on as many workers; Go's, on as many processors; Boost.Fiber's
+// between fibers of one thread, beside ours between tasks of one thread. For the event a list of as many heap nodes of a
+// task's size that is walked: what any design pays for touching them; coroutines of Boost.Asio that wait for a timer that is
+// cancelled, and goroutines whose channel is closed. "released" ends when set() returns, "gone on" when the last task has.
+// "stack" is how far the deepest of those that went on lies below main: its peer are a thousand of them, and the program
+// fails when a million lie a page deeper.
+// Not measured: fairness (ours is first come, first served, std::mutex and Go's are not), locks held for long, a million
+// threads that wait for a std::condition_variable.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
-#include <leat/leat.hpp>
-#include <support/bench.hpp>
-
-#if __has_include(<boost/fiber/all.hpp>)
-#    include <boost/fiber/all.hpp>
-#    define LEAT_BENCH_BOOST_FIBER 1
-#endif
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <support/boost_fiber.hpp>
+#include <support/tasks.hpp>
 
 namespace {
 
@@ -97,23 +107,30 @@ leat::task<> two_that_hold(std::uint64_t count, std::uint64_t& total) {
 
 // --- An event with many waiters ---
 
-struct release_times {
+// Where the stack of this thread ends now, as a number that grows with its depth.
+[[gnu::noinline]] std::uintptr_t stack_depth() noexcept {
+    return 0 - reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+}
+
+struct release {
     double released = 0;  // ms, from set() until it returns: all are ready
     double gone_on = 0;   // until the last has gone on
+    std::uintptr_t deepest = 0;
 };
 
-leat::task<> wait_and_count(leat::event& ready, std::uint64_t& gone_on, leat::latch& all) {
+leat::task<> wait_and_count(leat::event& ready, std::uint64_t& gone_on, leat::latch& all, std::uintptr_t& deepest) {
     co_await ready.wait();
     ++gone_on;
+    deepest = std::max(deepest, stack_depth());
     all.count_down();
 }
 
-leat::task<> release_many(std::uint64_t count, std::uint64_t& gone_on, release_times& times) {
+leat::task<> release_many(std::uint64_t count, std::uint64_t& gone_on, release& times) {
     leat::event ready;
     leat::latch all(count);
     leat::scope work;
     for (std::uint64_t i = 0; i < count; ++i)
-        work.spawn(wait_and_count, std::ref(ready), std::ref(gone_on), std::ref(all));
+        work.spawn(wait_and_count, std::ref(ready), std::ref(gone_on), std::ref(all), std::ref(times.deepest));
     co_await leat::this_task::yield();
     const auto start = std::chrono::steady_clock::now();
     const auto so_far = [start] {
@@ -143,49 +160,56 @@ bench::sample walk_list(std::uint64_t count) {
     return {time / 1e6, gone_on};
 }
 
+namespace asio = boost::asio;
+
+asio::awaitable<void> wait_in_asio(asio::steady_timer& gate, std::uint64_t& gone_on) {
+    boost::system::error_code cancelled;
+    co_await gate.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
+    ++gone_on;
+}
+bench::sample release_in_asio(std::uint64_t count) {
+    std::uint64_t gone_on = 0;
+    asio::io_context loop(1);
+    asio::steady_timer gate(loop, std::chrono::hours(1));
+    for (std::uint64_t i = 0; i < count; ++i) asio::co_spawn(loop, wait_in_asio(gate, gone_on), asio::detached);
+    loop.poll();
+    const double time = bench::nanoseconds_of([&] {
+        gate.cancel();
+        loop.run();
+    });
+    return {time / 1e6, gone_on};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     bench::session bench(argc, argv, "lock");
     const auto alone = leat::make_runtime(leat::run_options(1));
-    const auto each = [](std::uint64_t count, auto work) {
-        return [count, work] {
-            std::uint64_t sum = 0;
-            const double time = bench::nanoseconds_of([&] { sum = work(count); });
-            return bench::sample{time / static_cast<double>(count), sum};
-        };
-    };
-    // A program of tasks that adds to a sum, on one thread.
-    const auto run = [&](auto program) {
-        return [&alone, program](std::uint64_t count) {
-            std::uint64_t sum = 0;
-            alone->run(program(count, sum));
-            return sum;
-        };
-    };
-
     const std::uint64_t locks = bench.size(20'000'000, 10'000);
-    bench.compare("lock and unlock", "std::mutex", "ns/lock", each(locks, run(lock_alone)),
-                  each(locks, std_lock_alone));
-    bench.compare("lock and unlock", "no lock", "ns/lock", each(locks, run(lock_alone)), each(locks, add_alone));
+    const bench::side lock_and_unlock = bench::per_unit(locks, bench::on(*alone, lock_alone));
+    bench.compare("lock and unlock", "std::mutex", "ns/lock", lock_and_unlock, bench::per_unit(locks, std_lock_alone));
+    bench.compare("lock and unlock", "no lock", "ns/lock", lock_and_unlock, bench::per_unit(locks, add_alone));
+    bench.compare_go("lock and unlock", "lock", "ns/lock", lock_and_unlock, locks, 1, static_cast<double>(locks));
 
     const std::uint64_t fought = bench.size(2'000'000, 8'000);
     for (const unsigned workers : {2U, 4U}) {
         const auto pool = leat::make_runtime(leat::run_options(workers));
         const std::string name = "fought for by " + std::to_string(workers) + " threads";
-        bench.compare(name.c_str(), "std::mutex", "ns/lock",
-                      each(fought,
-                           [&](std::uint64_t count) {
-                               std::uint64_t total = 0;
-                               pool->run(lock_with_others(workers, count, total));
-                               return total;
-                           }),
-                      each(fought, [&](std::uint64_t count) { return std_lock_with_others(workers, count); }));
+        const bench::side ours = bench::per_unit(fought, [&](std::uint64_t count) {
+            std::uint64_t total = 0;
+            pool->run(lock_with_others(workers, count, total));
+            return total;
+        });
+        bench.compare(name.c_str(), "std::mutex", "ns/lock", ours, bench::per_unit(fought, [&](std::uint64_t count) {
+                          return std_lock_with_others(workers, count);
+                      }));
+        bench.compare_go(name.c_str(), "locks", "ns/lock", ours, fought, workers, static_cast<double>(fought));
     }
 
 #if defined(LEAT_BENCH_BOOST_FIBER)
-    bench.compare("two that hold it over a yield", "Boost.Fiber", "ns/lock", each(fought, run(two_that_hold)),
-                  each(fought, [](std::uint64_t count) {
+    bench.compare("two that hold it over a yield", "Boost.Fiber", "ns/lock",
+                  bench::per_unit(fought, bench::on(*alone, two_that_hold)),
+                  bench::per_unit(fought, [](std::uint64_t count) {
                       std::uint64_t total = 0;
                       boost::fibers::mutex lock;
                       const auto turns = [&] {
@@ -202,22 +226,40 @@ int main(int argc, char** argv) {
                       return total;
                   }));
 #else
-    bench.skip("two that hold it over a yield", "Boost.Fiber",
-               "libboost-fiber1.81-dev was not there when this was built");
+    bench.skip("two that hold it over a yield", "Boost.Fiber", bench::no_boost_fiber);
     (void)two_that_hold;
 #endif
 
     const std::uint64_t waiters = bench.size(1'000'000, 1'000);
-    const auto event_of = [&](double release_times::* which) {
-        return [&alone, waiters, which] {
+    const std::uintptr_t top = stack_depth();
+    const auto released = [&](std::uint64_t count, auto figure) -> bench::side {
+        return [&alone, count, figure] {
             std::uint64_t gone_on = 0;
-            release_times times;
-            alone->run(release_many(waiters, gone_on, times));
-            return bench::sample{times.*which, gone_on};
+            release times;
+            alone->run(release_many(count, gone_on, times));
+            return bench::sample{figure(times), gone_on};
         };
     };
     const auto list = [&] { return walk_list(waiters); };
-    bench.compare("a million waiters released", "a list walked", "ms", event_of(&release_times::released), list, 5);
-    bench.compare("a million waiters gone on", "a list walked", "ms", event_of(&release_times::gone_on), list, 5);
+    const bench::side all_ready = released(waiters, [](const release& times) { return times.released; });
+    const bench::side all_gone_on = released(waiters, [](const release& times) { return times.gone_on; });
+    bench.compare("a million waiters released", "a list walked", "ms", all_ready, list, 5);
+    bench.compare("a million waiters gone on", "a list walked", "ms", all_gone_on, list, 5);
+    bench.compare(
+        "a million waiters gone on", "asio awaitable", "ms", all_gone_on, [&] { return release_in_asio(waiters); }, 5);
+    bench.compare_go("a million waiters gone on", "release", "ms", all_gone_on, waiters, 1, 1e6, 5);
+
+    if (bench.wanted("stack, a million gone on")) {
+        const auto depth_of = [&](std::uint64_t count) {
+            bench::sample result =
+                released(count, [&](const release& times) { return static_cast<double>(times.deepest - top); })();
+            result.checksum = static_cast<std::uint64_t>(result.checksum == count);
+            return result;
+        };
+        const bench::sample many = depth_of(waiters);
+        const bench::sample few = depth_of(1'000);
+        bench.record("stack, a million gone on", "a thousand gone on", "bytes", many, few);
+        if (many.value > few.value + 4096) bench.fail("the stack grows with the number of those that are released");
+    }
     return bench.exit_code();
 }
