@@ -2,10 +2,9 @@
 // each item must be waited for?
 //
 // The peers are plain receives of the same items from the same channels, by who knows where the next one is: the least that
-// a select can cost.
+// a select can cost; and Go's select statement over as many channels, on one processor.
 // Not measured: selects against each other from several threads, timers, sends.
-#include <leat/leat.hpp>
-#include <support/bench.hpp>
+#include <support/tasks.hpp>
 
 namespace {
 
@@ -93,25 +92,25 @@ leat::task<> waits_by_receives(many& all, int count, std::uint64_t& sum) {
 
 int main(int argc, char** argv) {
     bench::session bench(argc, argv, "select");
-    const int count = static_cast<int>(bench.size(300'000, 2'000));
     const auto where = leat::make_runtime(leat::run_options(1));
-    const auto side = [&](auto body, std::size_t channels, std::size_t capacity, int items, int per_round = 1) {
-        return [&where, body, channels, capacity, items, per_round] {
-            std::uint64_t sum = 0;
-            many all(channels, capacity);
-            const double time = bench::nanoseconds_of([&] { where->run(body(all, items, sum)); });
-            return bench::sample{time / items / per_round, sum};
+    const std::uint64_t count = bench.size(300'000, 2'000);
+    const auto compare = [&](const char* name, const char* in_go, auto selects, auto receives, std::size_t channels,
+                             std::size_t capacity, std::uint64_t turns, std::uint64_t items_a_turn = 1) {
+        const auto side = [&](auto body) -> bench::side {
+            return bench::per_unit(turns * items_a_turn, [&, body, turns, channels, capacity] {
+                std::uint64_t sum = 0;
+                many all(channels, capacity);
+                where->run(body(all, static_cast<int>(turns), sum));
+                return sum;
+            });
         };
+        bench.compare(name, "plain receives", "ns/item", side(selects), side(receives));
+        bench.compare_go(name, in_go, "ns/item", side(selects), turns, 1, static_cast<double>(turns * items_a_turn));
     };
-    bench.compare("2 arms, both ready", "plain receives", "ns/item", side(two_by_select, 2, 1, count, 2),
-                  side(two_by_receives, 2, 1, count, 2));
-    bench.compare("2 arms, one ready", "plain receives", "ns/item", side(one_of_many_by_select, 2, 1, count),
-                  side(one_of_many_by_receives, 2, 1, count));
-    bench.compare("64 arms, one ready", "plain receives", "ns/item", side(one_of_many_by_select, 64, 1, count / 10),
-                  side(one_of_many_by_receives, 64, 1, count / 10));
-    bench.compare("2 arms, waiting", "plain receives", "ns/item", side(waits_by_select, 2, 0, count),
-                  side(waits_by_receives, 2, 0, count));
-    bench.compare("64 arms, waiting", "plain receives", "ns/item", side(waits_by_select, 64, 0, count / 10),
-                  side(waits_by_receives, 64, 0, count / 10));
+    compare("2 arms, both ready", "select both", two_by_select, two_by_receives, 2, 1, count, 2);
+    compare("2 arms, one ready", "select 2", one_of_many_by_select, one_of_many_by_receives, 2, 1, count);
+    compare("64 arms, one ready", "select 64", one_of_many_by_select, one_of_many_by_receives, 64, 1, count / 10);
+    compare("2 arms, waiting", "select 2 waiting", waits_by_select, waits_by_receives, 2, 0, count);
+    compare("64 arms, waiting", "select 64 waiting", waits_by_select, waits_by_receives, 64, 0, count / 10);
     return bench.exit_code();
 }
