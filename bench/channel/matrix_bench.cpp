@@ -60,8 +60,8 @@ public:
 private:
     template <class Kind>
     double cell(const std::string& name, const row& of, std::size_t capacity) {
-        // Each item of a capacity of 1 may cost a change of tasks, or of threads.
-        traffic all{capacity == 1 ? bench_.size(40'960, 256) : bench_.size(409'600, 256), capacity};
+        // Each single item of a capacity of 1 may cost a change of tasks, or of threads.
+        traffic all{capacity == 1 && of.batch == 1 ? bench_.size(40'960, 256) : bench_.size(409'600, 256), capacity};
         all.producers = of.producers;
         all.consumers = of.consumers;
         return bench_.measure(name.c_str(), "ns/item", per_unit(all.count, [&] {
