@@ -9,4 +9,4 @@ leat_layer(io      DEPENDS runtime   PACKAGES Boost::headers)
 leat_layer(process DEPENDS io)
 leat_layer(flow    DEPENDS process   PACKAGES tomlplusplus::tomlplusplus PkgConfig::re2 PkgConfig::libzstd
                                               PkgConfig::libxxhash Boost::json)
-leat_command(leat  DEPENDS flow      PACKAGES CLI11::CLI11)
+leat_command(leat  DEPENDS flow      PACKAGES CLI11::CLI11 PkgConfig::re2)

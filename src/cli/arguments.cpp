@@ -30,6 +30,10 @@ constexpr const char* each_end =
     R"(In CMD, {} stands for the item, {.} for the item without its extension, {/} without its
 directories, {//} for its directory, {/.} without both, {#} for its number and {%} for the
 number of its job, as in GNU parallel. Without any of them the item is the last argument.
+Behind ::: stand items, behind :::: files of items. Several such sources are combined, each item of
+one with each of the others, and {1}, {2}, {1.}, {2/} … stand for the parts; :::+ and ::::+ go with
+the source before them one to one, as all do with --link.
+
 No shell reads the item. To have one, name it, and hand the item over as $0:
 
   leat each -- sh -c 'wc -l < "$0"' {} ::: *.txt
@@ -37,6 +41,8 @@ No shell reads the item. To have one, name it, and hand the item over as $0:
 Examples:
   leat each -j 4 -- gzip -9 {} ::: *.log
   find . -name '*.jpg' -print0 | leat each -0 -k -- convert {} -resize 800 small/{/}
+  leat each -j 8 -- render --size {2} {1} -o {1/.}-{2}.png ::: *.svg ::: 16 32 64
+  leat each --colsep '\t' -a table.tsv -- curl -o {1} {2}
   leat each -a urls.txt --timeout 20s --retries 3 -- curl -fsS {}
   leat each --persistent -- python3 -u answer.py ::: one two three
 
@@ -73,7 +79,7 @@ class help_formatter final : public CLI::Formatter {
 public:
     std::string make_usage(const CLI::App* app, std::string name) const override {
         constexpr std::pair<std::string_view, std::string_view> usages[] = {
-            {"run", "leat run FLOW.toml [OPTIONS]"},  {"each", "leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]"},
+            {"run", "leat run FLOW.toml [OPTIONS]"},  {"each", "leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]…"},
             {"validate", "leat validate FLOW.toml…"}, {"list", "leat list [KIND]"},
             {"help", "leat help [COMMAND]"},          {"leat", "leat COMMAND …"},
         };
@@ -107,7 +113,8 @@ std::chrono::nanoseconds time_limit(const std::string& option, const std::string
 
 // What the parser gives before it is looked at.
 struct raw_texts {
-    std::string jobs, timeout, tries, window, protocol, progress = "auto";
+    std::vector<std::string> files;
+    std::string per_item, jobs, timeout, tries, window, protocol, progress = "auto";
 };
 
 void add_output_options(CLI::App& to, run_output& output, raw_texts& raw) {
@@ -122,8 +129,18 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_option("-j,--jobs", raw.jobs, "how many at a time; auto, the default: as many as there are CPUs")
         ->type_name("N|auto");
     each.add_flag("-k,--keep-order", to.keep_order, "write outputs in the order of the items");
-    each.add_option("-a,--arg-file", to.items_file, "take the items from this file, one a line")->type_name("FILE");
+    each.add_option("-a,--arg-file", raw.files, "take the items from this file, one a line; again: from each of them")
+        ->type_name("FILE")
+        ->expected(1)
+        ->take_all();
     each.add_flag("-0,--null", to.nul_separated, "items end with a NUL byte, not with a line");
+    each.add_option("-n,--max-args", raw.per_item, "give each command up to N items: {1} {2} …, or {} for all")
+        ->type_name("N");
+    each.add_option("-C,--colsep", to.column_mark, "cut each item where this regular expression is found: {1} {2} …")
+        ->type_name("REGEX");
+    each.add_flag("--link", to.link, "take the items of several sources one to one, not in all combinations");
+    each.add_flag("--shuf", to.shuffle, "take the items in random order");
+    each.add_flag("--dry-run", to.dry_run, "show the commands, and run none");
     each.add_flag("--persistent", to.persistent,
                   "start CMD once a job; it is given a line an item, and answers a line");
     each.add_option("--window", raw.window, "items that a persistent worker may hold; 1: its death repeats nothing (8)")
@@ -155,15 +172,27 @@ worker_protocol protocol_of(const std::string& text) {
     throw usage_error(fmt::format("--protocol: found `{}`, expected line, nul or frame", text));
 }
 
-// The items behind `:::`, cut off from `words`.
-std::optional<std::vector<std::string>> cut_items(std::vector<std::string>& words) {
-    const auto mark = std::find(words.begin(), words.end(), ":::");
-    if (mark == words.end()) return std::nullopt;
-    std::vector<std::string> items(mark + 1, words.end());
-    words.erase(mark, words.end());
-    if (std::find(items.begin(), items.end(), ":::") != items.end())
-        throw usage_error("each: found a second `:::`; several sources of items are not supported yet");
-    return items;
+// Whether `word` begins a source of values, as in GNU parallel: `:::` values, `::::` files, `+` linked to the source before.
+bool is_mark(const std::string& word) { return word == ":::" || word == ":::+" || word == "::::" || word == "::::+"; }
+
+// The sources behind the first mark, cut off from `words`.
+std::vector<each_values> cut_values(std::vector<std::string>& words) {
+    std::vector<each_values> all;
+    const auto first = std::find_if(words.begin(), words.end(), is_mark);
+    for (auto mark = first; mark != words.end();) {
+        const auto end = std::find_if(mark + 1, words.end(), is_mark);
+        const bool files = mark->starts_with("::::");
+        const bool linked = mark->ends_with('+');
+        if (linked && all.empty())
+            throw usage_error(fmt::format("each: `{}` has no source before it to go with", *mark));
+        if (files && mark + 1 == end) throw usage_error(fmt::format("each: there is no file behind `{}`", *mark));
+        if (files)
+            for (auto file = mark + 1; file != end; ++file) all.push_back({{}, *file, linked});
+        else all.push_back({std::vector<std::string>(mark + 1, end), {}, linked});
+        mark = end;
+    }
+    words.erase(first, words.end());
+    return all;
 }
 
 // What follows the first `--`, cut off from `words`.
@@ -181,8 +210,13 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
     if (!command_was_cut) to.command = std::move(rest);
     if (to.command.empty())
         throw usage_error("each: there is no command: leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]");
-    if (to.items && !to.items_file.empty())
-        throw usage_error("each: found both ::: and -a: the items come from one of them");
+    for (auto file = raw.files.rbegin(); file != raw.files.rend(); ++file)
+        to.values.insert(to.values.begin(), each_values{{}, *file, false});
+    if (std::count_if(to.values.begin(), to.values.end(), [](const each_values& each) { return each.file == "-"; }) > 1)
+        throw usage_error("each: standard input is named as a source twice: it can be read once");
+    if (!raw.per_item.empty()) to.per_item = number("-n", raw.per_item, 1, 1'000'000);
+    if (to.dry_run && to.persistent)
+        throw usage_error("--dry-run: shows a command for each item; persistent workers have one for all");
     if (!raw.jobs.empty() && raw.jobs != "auto")
         to.jobs = number("-j", raw.jobs, 1, stage_policy::most_jobs, ", or `auto` for as many as is good");
     if (!raw.tries.empty()) to.tries = number("--retries", raw.tries, 1, 1'000'000);
@@ -204,7 +238,7 @@ command_line parse_command_line(int argc, const char* const* argv) {
     const bool is_each = !words.empty() && words.front() == "each";
     std::optional<std::vector<std::string>> command;
     if (is_each) {
-        each.items = cut_items(words);
+        each.values = cut_values(words);
         command = cut_command(words);
         if (command) each.command = *command;
     }

@@ -28,11 +28,22 @@ struct run_arguments {
     run_output output;
 };
 
+// A source of values of `leat each`: those behind `:::`, or a file, `-` for standard input.
+struct each_values {
+    std::vector<std::string> list;
+    std::string file;  // empty: the list
+    bool linked = false;
+};
+
 struct each_arguments {
     std::vector<std::string> command;
-    std::optional<std::vector<std::string>> items;  // those behind `:::`; none: from a file
-    std::string items_file;                         // "-" or empty: standard input
+    std::vector<each_values> values;  // none: standard input
     bool nul_separated = false;
+    bool link = false;
+    std::string column_mark;  // a regular expression; empty: none
+    unsigned per_item = 1;    // combinations of values that make an item
+    bool shuffle = false;
+    bool dry_run = false;
     unsigned jobs = 0;  // 0: automatic
     bool keep_order = false;
     bool persistent = false;

@@ -46,11 +46,11 @@ public:
         auto& given = in.value.as<each_item>();
         ++given.attempts;
         each_result result;
-        result.item = given.text;
+        result.item = given.text();
         bool retryable = false;
         command_options options = command_->options;
         try {
-            options.child.argv = command_->arguments.fill(given.text, in.ack.sequence() + 1, slot_);
+            options.child.argv = command_->arguments.fill(given.parts, in.ack.sequence() + 1, slot_);
         } catch (const permanent_error& problem) {
             result.failure = problem.what();
         }
@@ -118,6 +118,43 @@ private:
     std::atomic<unsigned> slots_{0};  // given to workers so far
 };
 
+// --- No process ---
+
+class shown_worker final : public stage_worker {
+public:
+    shown_worker(std::shared_ptr<const command_template> arguments, unsigned slot)
+        : arguments_(std::move(arguments)), slot_(slot) {}
+
+    task<> process(item& in, emitter& out) override {
+        auto& given = in.value.as<each_item>();
+        each_result result;
+        result.item = given.text();
+        try {
+            result.out.append(shell_line(arguments_->fill(given.parts, in.ack.sequence() + 1, slot_)).append("\n"));
+        } catch (const permanent_error& problem) {
+            result.failure = problem.what();
+        }
+        co_await conclude(given, std::move(result), false, 1, out);
+    }
+
+private:
+    std::shared_ptr<const command_template> arguments_;
+    unsigned slot_;
+};
+
+class shown_stage final : public stage {
+public:
+    explicit shown_stage(command_template arguments)
+        : arguments_(std::make_shared<const command_template>(std::move(arguments))) {}
+    task<std::unique_ptr<stage_worker>> open() override {
+        co_return std::make_unique<shown_worker>(arguments_, slots_.fetch_add(1) + 1);
+    }
+
+private:
+    std::shared_ptr<const command_template> arguments_;
+    std::atomic<unsigned> slots_{0};  // given to workers so far
+};
+
 // --- A process a job ---
 
 class per_job_worker final : public stage_worker {
@@ -130,8 +167,8 @@ public:
         // One that has cost a worker its life is tried again without neighbours, who would share its fate.
         const bool suspect = ++given.attempts > 1;
         each_result result;
-        result.item = given.text;
-        outcome<std::string> answered = co_await pool_.call(given.text, suspect).as_outcome();
+        result.item = given.text();
+        outcome<std::string> answered = co_await pool_.call(given.text(), suspect).as_outcome();
         bool retryable = false;
         try {
             result.out.append(std::move(answered).get().append(end_mark_));
@@ -190,6 +227,9 @@ private:
 std::shared_ptr<stage> command_per_item(command_template arguments, command_options options, unsigned tries) {
     return std::make_shared<per_item_stage>(
         std::make_shared<item_command>(std::move(arguments), std::move(options), tries));
+}
+std::shared_ptr<stage> commands_shown(command_template arguments) {
+    return std::make_shared<shown_stage>(std::move(arguments));
 }
 std::shared_ptr<stage> command_per_job(persistent_options options, unsigned tries) {
     return std::make_shared<per_job_stage>(std::move(options), tries);

@@ -15,6 +15,8 @@ namespace leat::cli {
 
 // A process an item. `tries`: attempts in all, at least 1; the stage's policy must allow as many.
 std::shared_ptr<stage> command_per_item(command_template arguments, command_options options, unsigned tries);
+// Starts nothing: what each item's command would be is its output, quoted for a shell where it must be.
+std::shared_ptr<stage> commands_shown(command_template arguments);
 // Long-lived processes: a line in, a line out; the workers are as many as the stage has jobs.
 std::shared_ptr<stage> command_per_job(persistent_options options, unsigned tries);
 

@@ -12,12 +12,17 @@
 namespace leat::cli {
 
 struct each_item {
-    explicit each_item(std::string content) : text(std::move(content)) {}
-    [[nodiscard]] std::size_t weight() const noexcept { return sizeof(each_item) + text.capacity(); }
+    explicit each_item(std::vector<std::string> from) : parts(std::move(from)) {}
+    [[nodiscard]] std::size_t weight() const noexcept {
+        std::size_t bytes = sizeof(each_item) + parts.capacity() * sizeof(std::string);
+        for (const std::string& each : parts) bytes += each.capacity();
+        return bytes;
+    }
+    [[nodiscard]] std::string text() const;  // its parts with spaces between them
     [[nodiscard]] std::string name() const;  // short, and fit to be shown
 
-    std::string text;
-    unsigned attempts = 0;  // begun so far
+    std::vector<std::string> parts;  // at least one, most often one
+    unsigned attempts = 0;           // begun so far
 };
 
 struct each_result {
@@ -32,9 +37,25 @@ struct each_result {
     std::string failure;  // why the item failed, for good; empty: it did not
 };
 
-// The items given on the command line.
-std::shared_ptr<source> items_in_list(std::vector<std::string> items);
-// Those read from `file`, each ended by `delimiter`; the last one need not be. `name` is the file's, for messages.
-std::shared_ptr<source> items_in_file(io::unique_fd file, char delimiter, std::string name);
+// Where values come from: a list, or a file with a delimiter behind each value, which the last one need not have.
+struct value_source {
+    std::vector<std::string> list;
+    io::unique_fd file;     // nothing: the list
+    std::string file_name;  // for messages
+    bool linked = false;    // its values go with those of the source before, one to one, not with each of them
+};
+
+struct item_rules {
+    char delimiter = '\n';
+    bool link = false;         // all sources are linked; the values of the shorter ones are taken again
+    std::string column_mark;   // a regular expression: each value is cut there into parts; empty: none is
+    std::size_t per_item = 1;  // so many combinations make an item; the last may have fewer
+    bool shuffle = false;
+};
+
+// Items made of values: one of each source, in every combination, the last source's changing fastest. One source is read as
+// the items are taken, and so is the first of several; what else there is, and all that is linked or shuffled, is in memory.
+// Throws std::invalid_argument for a column mark that is no regular expression.
+std::shared_ptr<source> items_of(std::vector<value_source> values, item_rules rules);
 
 }  // namespace leat::cli

@@ -1,6 +1,7 @@
 #include <leat/flow/command_template.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <fmt/format.h>
 #include <stdexcept>
 
@@ -97,7 +98,8 @@ command_template::argument command_template::parse(std::string_view text) {
     argument parsed;
     const auto add_text = [&](std::string_view more) {
         if (more.empty()) return;
-        if (parsed.pieces.empty() || parsed.pieces.back().what != part::text) parsed.pieces.push_back({part::text, {}});
+        if (parsed.pieces.empty() || parsed.pieces.back().what != part::text)
+            parsed.pieces.push_back({part::text, {}, 0});
         parsed.pieces.back().text += more;
     };
     while (!text.empty()) {
@@ -108,6 +110,7 @@ command_template::argument command_template::parse(std::string_view text) {
         const auto close = text.find('}');
         std::string_view inside = close == std::string_view::npos ? text : text.substr(1, close - 1);
         part what = part::text;
+        std::size_t place = 0;
         if (inside == "#") what = part::number;
         else if (inside == "%") what = part::slot;
         else {
@@ -119,15 +122,17 @@ command_template::argument command_template::parse(std::string_view text) {
             else if (rest == "/") what = part::base;
             else if (rest == "//") what = part::folder;
             else if (rest == "/.") what = part::base_stem;
-            // There is one source of items: the others have none. {0} is no position.
-            if (what != part::text && !position.empty() && position != "1")
-                what = position[0] == '0' ? part::text : part::nothing;
+            // {0} is no position, and one of more digits than these is text.
+            if (what != part::text && !position.empty()) {
+                const auto [end, error] = std::from_chars(position.data(), position.data() + position.size(), place);
+                if (position[0] == '0' || error != std::errc()) what = part::text;
+            }
         }
         if (close == std::string_view::npos || what == part::text) {
             add_text(text.substr(0, 1));
             text.remove_prefix(1);
         } else {
-            parsed.pieces.push_back({what, {}});
+            parsed.pieces.push_back({what, {}, place});
             text.remove_prefix(close + 1);
         }
     }
@@ -139,32 +144,57 @@ std::string command_template::fixed_command() const {
     return pieces.size() == 1 && pieces[0].what == part::text ? pieces[0].text : std::string();
 }
 
-std::string command_template::value_of(part what, std::string_view item) {
-    switch (what) {
-        case part::item:
-            return std::string(item);
+namespace {
+
+// What a shell is to read as one word, or the value as it is.
+std::string quoted_if(bool quoted, std::string_view value) {
+    return quoted ? single_quoted(value) : std::string(value);
+}
+
+}  // namespace
+
+std::string command_template::value_of(const piece& which, std::span<const std::string> parts, bool quoted) {
+    if (which.position == 0) {
+        std::string all;
+        for (std::size_t place = 1; place <= parts.size(); ++place) {
+            if (place > 1) all += ' ';
+            all += value_of({which.what, {}, place}, parts, quoted);
+        }
+        return all;
+    }
+    const std::string_view value =
+        which.position <= parts.size() ? std::string_view(parts[which.position - 1]) : std::string_view();
+    switch (which.what) {
         case part::stem:
-            return std::string(without_extension(item));
+            return quoted_if(quoted, without_extension(value));
         case part::base:
-            return std::string(base_name(item));
+            return quoted_if(quoted, base_name(value));
         case part::folder:
-            return std::string(folder_of(item));
+            return quoted_if(quoted, value.data() == nullptr ? value : folder_of(value));
         case part::base_stem:
-            return std::string(without_extension(base_name(item)));
+            return quoted_if(quoted, without_extension(base_name(value)));
         default:
-            return {};
+            return quoted_if(quoted, value);
     }
 }
 
-std::vector<std::string> command_template::fill(std::string_view item, std::uint64_t number, unsigned slot) const {
-    if (const auto nul = item.find('\0'); takes_item_ && nul != std::string_view::npos)
-        throw permanent_error(fmt::format(
-            "the item holds a NUL byte (at byte {}), which an argument cannot; a command can be given such an "
-            "item on its standard input",
-            nul + 1));
+std::vector<std::string> command_template::fill(std::span<const std::string> parts, std::uint64_t number,
+                                                unsigned slot) const {
+    if (takes_item_)
+        for (const std::string& each : parts)
+            if (const auto nul = each.find('\0'); nul != std::string::npos)
+                throw permanent_error(fmt::format(
+                    "the item holds a NUL byte (at byte {}), which an argument cannot; a command can be given such an "
+                    "item on its standard input",
+                    nul + 1));
     std::vector<std::string> filled;
-    filled.reserve(arguments_.size());
+    filled.reserve(arguments_.size() + parts.size());
     for (const argument& each : arguments_) {
+        if (is_all_parts(each) && !each.quoted) {
+            for (std::size_t place = 1; place <= parts.size(); ++place)
+                filled.push_back(value_of({each.pieces[0].what, {}, place}, parts, false));
+            continue;
+        }
         std::string& text = filled.emplace_back();
         for (const piece& next : each.pieces) {
             switch (next.what) {
@@ -177,14 +207,23 @@ std::vector<std::string> command_template::fill(std::string_view item, std::uint
                 case part::slot:
                     text += fmt::to_string(slot);
                     break;
-                default: {
-                    const std::string value = value_of(next.what, item);
-                    text += each.quoted ? single_quoted(value) : value;
-                }
+                default:
+                    text += value_of(next, parts, each.quoted);
             }
         }
     }
     return filled;
+}
+
+std::string shell_line(std::span<const std::string> words) {
+    constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:@_";
+    std::string line;
+    for (const std::string& each : words) {
+        if (!line.empty()) line += ' ';
+        const bool is_plain = !each.empty() && each.find_first_not_of(plain) == std::string::npos;
+        line += is_plain ? each : single_quoted(each);
+    }
+    return line;
 }
 
 }  // namespace leat

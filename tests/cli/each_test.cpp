@@ -82,6 +82,46 @@ TEST(each, items_come_from_a_file_too) {
     EXPECT_THAT(missing.err, AllOf(HasSubstr("none"), HasSubstr("No such file")));
 }
 
+// What is expected was taken from GNU parallel 20221122.
+TEST(each, several_sources_are_combined_and_linked_as_in_parallel) {
+    const auto out = [](words arguments) {
+        arguments.insert(arguments.begin(), {"each", "-k"});
+        const leat_end end = run_leat(arguments, "s\nt\n");
+        EXPECT_EQ(end.code, 0) << end.err;
+        return end.out;
+    };
+    const scratch place;
+    place.write("file", "1\n2\n");
+    EXPECT_EQ(out({"--", "echo", ":::", "a", "b", ":::", "1", "2"}), "a 1\na 2\nb 1\nb 2\n");
+    EXPECT_EQ(out({"--", "echo", "{2}-{1}-{3}", ":::", "a", "b", "::::", place.file("file")}),
+              "1-a-\n2-a-\n1-b-\n2-b-\n");
+    EXPECT_EQ(out({"--", "echo", "::::", "-", ":::", "x", "y"}), "s x\ns y\nt x\nt y\n");
+    EXPECT_EQ(out({"-a", "-", "-a", place.file("file"), "--", "echo"}), "s 1\ns 2\nt 1\nt 2\n");
+    EXPECT_EQ(out({"--link", "--", "echo", ":::", "a", "b", "c", ":::", "1", "2"}), "a 1\nb 2\nc 1\n");
+    EXPECT_EQ(out({"--", "echo", ":::", "a", "b", ":::+", "1", "2", "3", ":::", "x", "y"}),
+              "a 1 x\na 1 y\nb 2 x\nb 2 y\n");
+    EXPECT_EQ(out({"--", "echo", ":::", "a", ":::"}), "") << "one of the sources is empty";
+    EXPECT_EQ(out({"-n", "2", "--", "echo", "{2}-{1}-{3}", ":::", "a", "b", "c"}), "b-a-\n-c-\n");
+    EXPECT_EQ(out({"-n", "2", "--", "echo", "<{}>"}), "<s t>\n");
+    EXPECT_EQ(out({"--colsep", " *, *", "--", "echo", "{2}", "{}", ":::", "a , b", "c,d,"}), "b a b\nd c d \n");
+    EXPECT_EQ(out({"--tag", "--", "echo", ":::", "a", ":::", "1", "2"}), "a 1\ta 1\na 2\ta 2\n");
+}
+
+TEST(each, items_in_random_order_are_the_same_items) {
+    const leat_end end = run_leat({"each", "-k", "--shuf", "--", "echo"}, numbers(50));
+    words lines = lines_of(end.out);
+    EXPECT_NE(lines, lines_of(numbers(50)));  // one in 50! that it is the same order
+    std::sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) { return std::stoi(a) < std::stoi(b); });
+    EXPECT_EQ(lines, lines_of(numbers(50)));
+}
+
+TEST(each, a_dry_run_shows_the_commands_and_runs_none) {
+    const scratch place;
+    const leat_end end = run_leat({"each", "-k", "--dry-run", "--", "touch", place.file("{}"), ":::", "a b", "c"});
+    EXPECT_EQ(end.out, "touch '" + place.file("a b") + "'\ntouch " + place.file("c") + "\n");
+    EXPECT_FALSE(std::filesystem::exists(place.file("c")));
+}
+
 TEST(each, no_items_are_no_error) {
     EXPECT_EQ(run_leat({"each", "--", "echo"}).code, 0);
     EXPECT_EQ(run_leat({"each", "--", "echo", ":::"}).code, 0);
@@ -204,8 +244,13 @@ TEST(each, what_cannot_be_meant_is_refused_before_anything_runs) {
         {{"each", "--retries", "0", "--", "echo"}, "--retries: found `0`"},
         {{"each", "--progress", "pink", "--", "echo"}, "expected auto, json or none"},
         {{"each", "--report", "/nonexistent/r.json", "--", "echo"}, "/nonexistent/r.json"},
-        {{"each", "--", "echo", ":::", "a", ":::", "b"}, "not supported yet"},
-        {{"each", "-a", plain, "--", "echo", ":::", "a"}, "both ::: and -a"},
+        {{"each", "--", "echo", ":::+", "a"}, "`:::+` has no source before it"},
+        {{"each", "--", "echo", "::::"}, "no file behind `::::`"},
+        {{"each", "--", "echo", "::::", "/nonexistent/items"}, "cannot read `/nonexistent/items`"},
+        {{"each", "-a", "-", "--", "echo", "::::", "-"}, "twice"},
+        {{"each", "--colsep", "(", "--", "echo"}, "--colsep: no regular expression"},
+        {{"each", "-n", "0", "--", "echo"}, "-n: found `0`"},
+        {{"each", "--dry-run", "--persistent", "--", "cat"}, "persistent workers"},
         {{"each", "--persistent", "--", "cat", "{}"}, "standard input"},
         {{"nonsense"}, "`nonsense`, which is no command of leat"},
         {{}, "no command"},

@@ -88,6 +88,22 @@ TEST(command_template, strings_are_replaced_anywhere_in_an_argument) {
     EXPECT_EQ(filled("a{2}b{2.}", "x"), "ab") << "there is no second source";
 }
 
+TEST(command_template, an_item_of_several_parts_is_so_many_arguments_or_is_named_by_number) {
+    const words parts{"a", "d/1.c"};
+    const auto filled_with = [&](words argv) { return command_template(std::move(argv)).fill(parts, 1, 1); };
+    EXPECT_THAT(filled_with({"echo", "x{}y", "{2.}", "{3}.", "{2//}"}),
+                ElementsAre("echo", "xa d/1.cy", "d/1", ".", "d"));
+    EXPECT_THAT(filled_with({"echo", "{}", "{/.}"}), ElementsAre("echo", "a", "d/1.c", "a", "1"));
+    EXPECT_THAT(command_template({"echo"}, appending()).fill(parts, 1, 1), ElementsAre("echo", "a", "d/1.c"));
+    EXPECT_THAT(command_template({"sh", "-c", "echo {} {2}"}, quoting()).fill(parts, 1, 1),
+                ElementsAre("sh", "-c", "echo 'a' 'd/1.c' 'd/1.c'"));
+}
+
+TEST(shell_line, quotes_what_a_shell_would_read_otherwise) {
+    EXPECT_EQ(leat::shell_line(words{"echo", "a b", "", "x=1", "./a-b_c.d", "it's"}),
+              "echo 'a b' '' 'x=1' ./a-b_c.d 'it'\\''s'");
+}
+
 TEST(command_template, other_braces_stay) {
     for (const char* text : {"{ }", "{x}", "{", "}", "{##}", "{..}", "{/", "{+/}", "{1x}", "{-1}", "{0}"})
         EXPECT_EQ(filled(text, "a.b"), text);

@@ -15,19 +15,43 @@ namespace leat::cli {
 
 namespace {
 
-std::shared_ptr<source> items_of(const each_arguments& command, closed_streams closed, screen& messages) {
-    if (command.items) return items_in_list(*command.items);
-    const char delimiter = command.nul_separated ? '\0' : '\n';
-    if (command.items_file.empty() || command.items_file == "-") {
-        if (closed.input)
-            throw usage_error("each: there are no items: standard input is closed, and neither ::: nor -a is given");
-        if (::isatty(STDIN_FILENO) == 1)
-            messages.print("leat: reading items from the terminal, one a line; Ctrl-D ends them\n");
-        return items_in_file(io::unique_fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), delimiter, "standard input");
+value_source open_values(const each_values& from, closed_streams closed) {
+    value_source opened;
+    opened.list = from.list;
+    opened.linked = from.linked;
+    if (from.file.empty()) return opened;
+    opened.file_name = from.file == "-" ? "standard input" : from.file;
+    if (from.file == "-") {
+        if (closed.input) throw usage_error("each: there are no items: standard input is closed");
+        opened.file = io::unique_fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+    } else {
+        opened.file = io::unique_fd(::open(from.file.c_str(), O_RDONLY | O_CLOEXEC));
     }
-    io::unique_fd file(::open(command.items_file.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) throw usage_error(fmt::format("-a: cannot read `{}`: {}", command.items_file, std::strerror(errno)));
-    return items_in_file(std::move(file), delimiter, command.items_file);
+    if (!opened.file)
+        throw usage_error(fmt::format("each: cannot read `{}`: {}", opened.file_name, std::strerror(errno)));
+    return opened;
+}
+
+std::shared_ptr<source> source_of(const each_arguments& command, closed_streams closed, screen& messages) {
+    std::vector<each_values> from = command.values;
+    if (from.empty()) {
+        from.push_back({{}, "-", false});
+        if (!closed.input && ::isatty(STDIN_FILENO) == 1)
+            messages.print("leat: reading items from the terminal, one a line; Ctrl-D ends them\n");
+    }
+    std::vector<value_source> values;
+    for (const each_values& each : from) values.push_back(open_values(each, closed));
+    item_rules rules;
+    if (command.nul_separated) rules.delimiter = '\0';
+    rules.link = command.link;
+    rules.column_mark = command.column_mark;
+    rules.per_item = command.per_item;
+    rules.shuffle = command.shuffle;
+    try {
+        return items_of(std::move(values), std::move(rules));
+    } catch (const std::invalid_argument& problem) {
+        throw usage_error(fmt::format("--colsep: no regular expression: {}", problem.what()));
+    }
 }
 
 // Its file, looked up once; empty for a command that depends on the item.
@@ -58,6 +82,7 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, unsigned tries, b
     how.shell_quote = command.shell_quote;
     try {
         command_template arguments(command.command, how);
+        if (command.dry_run) return commands_shown(std::move(arguments));
         command_options options;
         options.child.program = program_of(arguments.fixed_command());
         options.timeout = timeout;
@@ -89,7 +114,7 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     plan.graph.ordered = command.keep_order ? order::input : order::none;
     plan.graph.stages.push_back({"command", stage_of(command, tries, progress_shown), policy});
     plan.graph.stages.push_back({"output", each_output(messages, command.tag), {}});
-    plan.graph.from = items_of(command, closed, messages);
+    plan.graph.from = source_of(command, closed, messages);
     plan.output = command.output;
     plan.told_by = "command";
     return run_session(std::move(plan), messages);
