@@ -52,6 +52,9 @@ a worker was at when it died is tried once more, alone; no other item is lost. W
 a NUL byte ends each item and each answer, and is written behind each output; with frame their
 length in 4 bytes, the most significant first, precedes them, and outputs are written as they are.
 
+A run that was ended is gone on with by the same command line and --joblog FILE --resume: what is in
+the log has had its output written, and is skipped.
+
 The output of an item is written whole, never mixed with another's. An item whose command fails
 is reported on standard error; the others go on, and the exit status is 1.
 Ctrl-C lets the items at work end; a second one stops them at once.)";
@@ -114,7 +117,9 @@ std::chrono::nanoseconds time_limit(const std::string& option, const std::string
 // What the parser gives before it is looked at.
 struct raw_texts {
     std::vector<std::string> files;
-    std::string per_item, jobs, timeout, tries, window, protocol, progress = "auto";
+    bool resume = false;
+    bool resume_failed = false;
+    std::string per_item, jobs, timeout, delay, halt, tries, window, protocol, progress = "auto";
 };
 
 void add_output_options(CLI::App& to, run_output& output, raw_texts& raw) {
@@ -151,6 +156,16 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_option("--timeout", raw.timeout, "end what takes longer: 20s, 500ms, 2m; a number alone is in seconds")
         ->type_name("TIME");
     each.add_option("--retries", raw.tries, "try a failing item up to N times in all")->type_name("N");
+    each.add_option("--delay", raw.delay, "wait so long between the starts of two jobs")->type_name("TIME");
+    each.add_option(
+            "--halt", raw.halt,
+            "end early: soon (start no more) or now (end those that run), then fail=N, success=N or done=N, or N%")
+        ->type_name("WHEN,WHY");
+    each.add_option("--joblog", to.job_log,
+                    "write a line to this file for each job that has ended, as GNU parallel does")
+        ->type_name("FILE");
+    each.add_flag("--resume", raw.resume, "skip the jobs that are in the job log, and go on with it");
+    each.add_flag("--resume-failed", raw.resume_failed, "the same, but do those again that had failed");
     each.add_flag("--tag", to.tag, "put the item and a tab in front of each line of its output");
     each.add_flag("--shell-quote", to.shell_quote, "allow {} in the text of a shell's -c, put there in quotes");
     add_output_options(each, to.output, raw);
@@ -170,6 +185,35 @@ worker_protocol protocol_of(const std::string& text) {
     if (text == "nul") return worker_protocol::nul;
     if (text == "frame") return worker_protocol::frame;
     throw usage_error(fmt::format("--protocol: found `{}`, expected line, nul or frame", text));
+}
+
+// As GNU parallel's: never, or now|soon,fail|success|done=N|N%.
+halt_rule halt_of(const std::string& text) {
+    halt_rule rule;
+    if (text == "never") return rule;
+    const auto wrong = [&text] {
+        return usage_error(
+            fmt::format("--halt: found `{}`, expected never, or soon or now, a comma, fail, success or done, =, and a "
+                        "number of jobs or N%, as in soon,fail=1",
+                        text));
+    };
+    const std::size_t comma = text.find(',');
+    const std::size_t equals = text.find('=', comma == std::string::npos ? 0 : comma);
+    if (comma == std::string::npos || equals == std::string::npos) throw wrong();
+    const std::string when = text.substr(0, comma);
+    const std::string sort = text.substr(comma + 1, equals - comma - 1);
+    std::string count = text.substr(equals + 1);
+    rule.is_percent = count.ends_with('%');
+    if (rule.is_percent) count.pop_back();
+    if (when == "soon") rule.when = halt_rule::moment::soon;
+    else if (when == "now") rule.when = halt_rule::moment::now;
+    else throw wrong();
+    if (sort == "fail") rule.counted = halt_rule::sort::failed;
+    else if (sort == "success") rule.counted = halt_rule::sort::succeeded;
+    else if (sort == "done") rule.counted = halt_rule::sort::ended;
+    else throw wrong();
+    rule.count = number("--halt", count, 1, rule.is_percent ? 100 : 1'000'000'000);
+    return rule;
 }
 
 // Whether `word` begins a source of values, as in GNU parallel: `:::` values, `::::` files, `+` linked to the source before.
@@ -226,6 +270,17 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
     if (!raw.protocol.empty()) to.protocol = protocol_of(raw.protocol);
     if (!raw.protocol.empty() && !to.persistent)
         throw usage_error("--protocol: is for --persistent: without it nothing is told between leat and CMD");
+    if (!raw.halt.empty()) to.halt = halt_of(raw.halt);
+    if (!raw.delay.empty()) to.delay = time_limit("--delay", raw.delay);
+    if (!raw.delay.empty() && to.persistent)
+        throw usage_error("--delay: is for a process an item; persistent workers are started once");
+    if (raw.resume) to.resume = resume_mode::ended;
+    if (raw.resume_failed) to.resume = resume_mode::succeeded;
+    if (to.resume != resume_mode::none && to.job_log.empty())
+        throw usage_error("--resume: there is no --joblog that says what was done");
+    if (to.resume != resume_mode::none && to.shuffle)
+        throw usage_error("--resume: items in random order (--shuf) cannot be found again in a job log");
+    if (to.dry_run && !to.job_log.empty()) throw usage_error("--dry-run: runs no jobs that a --joblog could hold");
     if (!raw.timeout.empty()) to.timeout = time_limit("--timeout", raw.timeout);
     to.output.progress = progress_of(raw.progress);
 }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <chrono>
+#include <cli/halt.hpp>
+#include <cli/job_log.hpp>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -44,7 +46,11 @@ struct each_arguments {
     unsigned per_item = 1;    // combinations of values that make an item
     bool shuffle = false;
     bool dry_run = false;
-    unsigned jobs = 0;  // 0: automatic
+    std::string job_log;  // its file; empty: none
+    resume_mode resume = resume_mode::none;
+    halt_rule halt;
+    std::chrono::nanoseconds delay{0};  // between the starts of jobs
+    unsigned jobs = 0;                  // 0: automatic
     bool keep_order = false;
     bool persistent = false;
     unsigned window = 8;  // items that a persistent worker holds

@@ -4,6 +4,7 @@
 #include <cli/each_items.hpp>
 #include <fmt/format.h>
 
+#include <leat/sync/mutex.hpp>
 #include <leat/task/this_task.hpp>
 
 namespace leat::cli {
@@ -12,53 +13,112 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Ends an attempt: gives the result on, or throws for another attempt.
-task<> conclude(const each_item& given, each_result result, bool retryable, unsigned tries, emitter& out) {
-    if (result.failure.empty()) {
+// A job from its start to its end, whatever runs it.
+class job {
+public:
+    job(const job_rules& rules, each_item& given, std::uint64_t number) : rules_(rules), given_(given) {
+        ++given.attempts;
+        result.item = given.text();
+        if (rules.log) result.job.emplace().number = number;
+    }
+
+    // Whether it is not to be run: it was in an earlier run, or nothing is any more. `command`: what it is in the log.
+    [[nodiscard]] bool is_left_out(std::span<const std::string> command) {
+        if (!result.job) return false;
+        result.job->command = shell_line(command);
+        const auto found = rules_.log->find(result.job->number, result.job->command);
+        if (found == job_log::finding::mismatch) rules_.give_up();
+        return found != job_log::finding::new_job;
+    }
+    void starts() {
+        began_ = env::now();
+        if (result.job)
+            result.job->start_s =
+                std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    }
+    // Ends an attempt: gives the result on, or throws for another attempt.
+    task<> conclude(bool retryable, emitter& out) {
+        const std::string failure = result.failure;
+        if (!failure.empty() && retryable && given_.attempts < rules_.tries) throw std::runtime_error(failure);
+        if (result.job) {
+            result.job->runtime_s = std::chrono::duration<double>(env::now() - began_).count();
+            result.job->out_bytes = result.out.size();
+            if (!failure.empty() && result.job->exit_value == 0 && result.job->signal == 0) result.job->exit_value = -1;
+        }
         payload value(std::move(result));
         co_await out.emit(std::move(value));
-        co_return;
+        if (rules_.halts) rules_.halts->job_ended(failure.empty());
+        if (failure.empty()) co_return;
+        out.keep_outputs();
+        throw permanent_error(failure);
     }
-    const std::string failure = result.failure;
-    if (retryable && given.attempts < tries) throw std::runtime_error(failure);
-    payload value(std::move(result));
-    co_await out.emit(std::move(value));
-    out.keep_outputs();
-    throw permanent_error(failure);
-}
+
+    each_result result;
+
+private:
+    const job_rules& rules_;
+    each_item& given_;
+    time_point began_ = env::now();
+};
+
+// Lets jobs start one after the other, the delay apart.
+class starter {
+public:
+    explicit starter(duration delay) noexcept : delay_(delay) {}
+    task<> turn() {
+        if (delay_ <= duration::zero()) co_return;
+        const auto held = co_await turns_.lock();
+        co_await sleep_until(next_);
+        next_ = env::now() + delay_;
+    }
+
+private:
+    duration delay_;
+    mutex turns_;
+    time_point next_{};
+};
 
 // --- A process an item ---
 
 struct item_command {
-    item_command(command_template arguments_, command_options options_, unsigned tries_)
-        : arguments(std::move(arguments_)), options(std::move(options_)), tries(tries_) {}
+    item_command(command_template arguments_, command_options options_, job_rules rules_)
+        : arguments(std::move(arguments_)),
+          options(std::move(options_)),
+          rules(std::move(rules_)),
+          starts(rules.delay) {}
     command_template arguments;
     command_options options;
-    unsigned tries;
+    job_rules rules;
+    starter starts;
 };
 
 class per_item_worker final : public stage_worker {
 public:
-    per_item_worker(std::shared_ptr<const item_command> command, unsigned slot)
-        : command_(std::move(command)), slot_(slot) {}
+    per_item_worker(std::shared_ptr<item_command> command, unsigned slot) : command_(std::move(command)), slot_(slot) {}
 
     task<> process(item& in, emitter& out) override {
         auto& given = in.value.as<each_item>();
-        ++given.attempts;
-        each_result result;
-        result.item = given.text();
+        const std::uint64_t number = in.ack.sequence() + 1;
+        job one(command_->rules, given, number);
+        each_result& result = one.result;
         bool retryable = false;
         command_options options = command_->options;
         try {
-            options.child.argv = command_->arguments.fill(given.parts, in.ack.sequence() + 1, slot_);
+            options.child.argv = command_->arguments.fill(given.parts, number, slot_);
         } catch (const permanent_error& problem) {
             result.failure = problem.what();
         }
+        if (one.is_left_out(options.child.argv)) {
+            in.ack.skip();
+            co_return;
+        }
         if (result.failure.empty()) {
+            co_await command_->starts.turn();
+            one.starts();
             outcome<command_result> ended = co_await run(std::move(options)).as_outcome();
             retryable = take(std::move(ended), result);
         }
-        co_await conclude(given, std::move(result), retryable, command_->tries, out);
+        co_await one.conclude(retryable, out);
     }
 
 private:
@@ -92,6 +152,10 @@ private:
                 result.failure = fmt::format("timed out after {:g} s",
                                              std::chrono::duration<double>(command_->options.timeout).count());
             else if (!done.status.success()) result.failure = done.status.text();
+            if (result.job) {
+                result.job->signal = done.status.signal();
+                result.job->exit_value = done.timed_out ? -1 : std::max(done.status.code(), 0);
+            }
             return true;
         } catch (const spawn_failed& failed) {
             result.failure = failed.what();
@@ -102,19 +166,19 @@ private:
         }
     }
 
-    std::shared_ptr<const item_command> command_;
+    std::shared_ptr<item_command> command_;
     unsigned slot_;
 };
 
 class per_item_stage final : public stage {
 public:
-    explicit per_item_stage(std::shared_ptr<const item_command> command) : command_(std::move(command)) {}
+    explicit per_item_stage(std::shared_ptr<item_command> command) : command_(std::move(command)) {}
     task<std::unique_ptr<stage_worker>> open() override {
         co_return std::make_unique<per_item_worker>(command_, slots_.fetch_add(1) + 1);
     }
 
 private:
-    std::shared_ptr<const item_command> command_;
+    std::shared_ptr<item_command> command_;
     std::atomic<unsigned> slots_{0};  // given to workers so far
 };
 
@@ -126,15 +190,16 @@ public:
         : arguments_(std::move(arguments)), slot_(slot) {}
 
     task<> process(item& in, emitter& out) override {
+        const job_rules none;
         auto& given = in.value.as<each_item>();
-        each_result result;
-        result.item = given.text();
+        const std::uint64_t number = in.ack.sequence() + 1;
+        job one(none, given, number);
         try {
-            result.out.append(shell_line(arguments_->fill(given.parts, in.ack.sequence() + 1, slot_)).append("\n"));
+            one.result.out.append(shell_line(arguments_->fill(given.parts, number, slot_)).append("\n"));
         } catch (const permanent_error& problem) {
-            result.failure = problem.what();
+            one.result.failure = problem.what();
         }
-        co_await conclude(given, std::move(result), false, 1, out);
+        co_await one.conclude(false, out);
     }
 
 private:
@@ -157,35 +222,6 @@ private:
 
 // --- A process a job ---
 
-class per_job_worker final : public stage_worker {
-public:
-    per_job_worker(persistent_pool& pool, std::string_view end_mark, unsigned tries)
-        : pool_(pool), end_mark_(end_mark), tries_(tries) {}
-
-    task<> process(item& in, emitter& out) override {
-        auto& given = in.value.as<each_item>();
-        // One that has cost a worker its life is tried again without neighbours, who would share its fate.
-        const bool suspect = ++given.attempts > 1;
-        each_result result;
-        result.item = given.text();
-        outcome<std::string> answered = co_await pool_.call(given.text(), suspect).as_outcome();
-        bool retryable = false;
-        try {
-            result.out.append(std::move(answered).get().append(end_mark_));
-        } catch (const worker_failed& failed) {
-            result.failure = failed.what();
-            result.err = failed.err();
-            retryable = failed.retryable();
-        }
-        co_await conclude(given, std::move(result), retryable, tries_, out);
-    }
-
-private:
-    persistent_pool& pool_;
-    std::string_view end_mark_;  // behind an answer in the output
-    unsigned tries_;
-};
-
 std::string_view end_mark_of(worker_protocol protocol) {
     switch (protocol) {
         case worker_protocol::line:
@@ -198,9 +234,53 @@ std::string_view end_mark_of(worker_protocol protocol) {
     return {};
 }
 
+class per_job_worker final : public stage_worker {
+public:
+    per_job_worker(persistent_pool& pool, const persistent_options& options, const job_rules& rules)
+        : pool_(pool), argv_(options.child.argv), end_mark_(end_mark_of(options.protocol)), rules_(rules) {}
+
+    task<> process(item& in, emitter& out) override {
+        auto& given = in.value.as<each_item>();
+        job one(rules_, given, in.ack.sequence() + 1);
+        each_result& result = one.result;
+        if (rules_.log) {
+            std::vector<std::string> words = argv_;
+            words.insert(words.end(), given.parts.begin(), given.parts.end());
+            if (one.is_left_out(words)) {
+                in.ack.skip();
+                co_return;
+            }
+        }
+        one.starts();
+        // One that has cost a worker its life is tried again without neighbours, who would share its fate.
+        const bool suspect = given.attempts > 1;
+        outcome<std::string> answered = co_await pool_.call(result.item, suspect).as_outcome();
+        bool retryable = false;
+        try {
+            result.out.append(std::move(answered).get().append(end_mark_));
+        } catch (const worker_failed& failed) {
+            result.failure = failed.what();
+            result.err = failed.err();
+            retryable = failed.retryable();
+            if (result.job && failed.status()) {
+                result.job->signal = failed.status()->signal();
+                result.job->exit_value = failed.status()->code();
+            }
+        }
+        co_await one.conclude(retryable, out);
+    }
+
+private:
+    persistent_pool& pool_;
+    const std::vector<std::string>& argv_;
+    std::string_view end_mark_;  // behind an answer in the output
+    const job_rules& rules_;
+};
+
 class per_job_stage final : public stage {
 public:
-    per_job_stage(persistent_options options, unsigned tries) : options_(std::move(options)), tries_(tries) {}
+    per_job_stage(persistent_options options, job_rules rules)
+        : options_(std::move(options)), rules_(std::move(rules)) {}
     [[nodiscard]] unsigned items_per_job() const noexcept override { return options_.window; }
     task<> start(unsigned jobs) override {
         options_.workers = jobs;
@@ -208,7 +288,7 @@ public:
         pool_ = std::make_unique<persistent_pool>(options_, line);
     }
     task<std::unique_ptr<stage_worker>> open() override {
-        co_return std::make_unique<per_job_worker>(*pool_, end_mark_of(options_.protocol), tries_);
+        co_return std::make_unique<per_job_worker>(*pool_, options_, rules_);
     }
     task<> close() override {
         if (!pool_) co_return;
@@ -218,21 +298,21 @@ public:
 
 private:
     persistent_options options_;
-    unsigned tries_;
+    job_rules rules_;
     std::unique_ptr<persistent_pool> pool_;
 };
 
 }  // namespace
 
-std::shared_ptr<stage> command_per_item(command_template arguments, command_options options, unsigned tries) {
+std::shared_ptr<stage> command_per_item(command_template arguments, command_options options, job_rules rules) {
     return std::make_shared<per_item_stage>(
-        std::make_shared<item_command>(std::move(arguments), std::move(options), tries));
+        std::make_shared<item_command>(std::move(arguments), std::move(options), std::move(rules)));
 }
 std::shared_ptr<stage> commands_shown(command_template arguments) {
     return std::make_shared<shown_stage>(std::move(arguments));
 }
-std::shared_ptr<stage> command_per_job(persistent_options options, unsigned tries) {
-    return std::make_shared<per_job_stage>(std::move(options), tries);
+std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules) {
+    return std::make_shared<per_job_stage>(std::move(options), std::move(rules));
 }
 
 }  // namespace leat::cli

@@ -4,6 +4,9 @@
 // printed as that of the others is.
 #pragma once
 
+#include <cli/halt.hpp>
+#include <cli/job_log.hpp>
+#include <functional>
 #include <memory>
 
 #include <leat/flow/command_template.hpp>
@@ -13,11 +16,20 @@
 
 namespace leat::cli {
 
-// A process an item. `tries`: attempts in all, at least 1; the stage's policy must allow as many.
-std::shared_ptr<stage> command_per_item(command_template arguments, command_options options, unsigned tries);
+// What holds for the jobs of a run, whatever starts them.
+struct job_rules {
+    unsigned tries = 1;                 // attempts of an item in all, at least 1; the stage's policy must allow as many
+    duration delay{0};                  // between the starts of two jobs
+    std::shared_ptr<job_log> log;       // what is in it is skipped, and results are to be logged; null: none
+    std::function<void()> give_up;      // called when the log is one of other items
+    std::shared_ptr<halt_watch> halts;  // told of each job's end; null: nobody
+};
+
+// A process an item.
+std::shared_ptr<stage> command_per_item(command_template arguments, command_options options, job_rules rules);
 // Starts nothing: what each item's command would be is its output, quoted for a shell where it must be.
 std::shared_ptr<stage> commands_shown(command_template arguments);
-// Long-lived processes: a line in, a line out; the workers are as many as the stage has jobs.
-std::shared_ptr<stage> command_per_job(persistent_options options, unsigned tries);
+// Long-lived processes that are given items and answer them; the workers are as many as the stage has jobs.
+std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules);
 
 }  // namespace leat::cli

@@ -1,7 +1,9 @@
 // The items of `leat each` and where they come from; what a command made of one.
 #pragma once
 
+#include <cli/job_log.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,9 +34,10 @@ struct each_result {
     [[nodiscard]] std::string name() const;
 
     std::string item;
-    spool out;            // standard output
-    std::string err;      // standard error
-    std::string failure;  // why the item failed, for good; empty: it did not
+    spool out;                      // standard output
+    std::string err;                // standard error
+    std::string failure;            // why the item failed, for good; empty: it did not
+    std::optional<job_record> job;  // for the job log
 };
 
 // Where values come from: a list, or a file with a delimiter behind each value, which the last one need not have.

@@ -37,9 +37,21 @@ private:
     bool at_start_ = true;
 };
 
+struct output_rules {
+    screen& messages;
+    bool tag;
+    std::shared_ptr<job_log> log;
+    std::shared_ptr<halt_watch> halts;
+};
+
 class output_worker final : public stage_worker {
 public:
-    output_worker(screen& messages, bool tag, io::unique_fd out) : screen_(messages), tag_(tag), out_(std::move(out)) {}
+    output_worker(output_rules rules, io::unique_fd out)
+        : screen_(rules.messages),
+          tag_(rules.tag),
+          log_(std::move(rules.log)),
+          halts_(std::move(rules.halts)),
+          out_(std::move(out)) {}
 
     task<> process(item& in, emitter&) override {
         auto& result = in.value.as<each_result>();
@@ -47,7 +59,9 @@ public:
         if (!result.err.empty())
             screen_.print(tag_ ? line_tagger(result.item + "\t")(result.err) : std::string_view(result.err));
         if (!result.failure.empty()) screen_.print(fmt::format("leat: item '{}': {}\n", result.name(), result.failure));
+        if (log_ && result.job) log_->add(*result.job);
         in.ack.commit();
+        if (halts_) halts_->output_written(result.failure.empty());
     }
 
 private:
@@ -96,27 +110,31 @@ private:
 
     screen& screen_;
     bool tag_;
+    std::shared_ptr<job_log> log_;
+    std::shared_ptr<halt_watch> halts_;
     io::pipe_writer out_;
     bool shared_terminal_ = screen_.is_terminal() && ::isatty(STDOUT_FILENO) == 1;
 };
 
 class output_stage final : public stage {
 public:
-    output_stage(screen& messages, bool tag) : screen_(messages), tag_(tag) {}
+    explicit output_stage(output_rules rules) : rules_(std::move(rules)) {}
     [[nodiscard]] unsigned most_jobs() const noexcept override { return 1; }
     task<std::unique_ptr<stage_worker>> open() override {
         io::unique_fd out(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
         if (!out) throw std::system_error(errno, std::generic_category(), "standard output");
-        co_return std::make_unique<output_worker>(screen_, tag_, std::move(out));
+        co_return std::make_unique<output_worker>(rules_, std::move(out));
     }
 
 private:
-    screen& screen_;
-    bool tag_;
+    output_rules rules_;
 };
 
 }  // namespace
 
-std::shared_ptr<stage> each_output(screen& messages, bool tag) { return std::make_shared<output_stage>(messages, tag); }
+std::shared_ptr<stage> each_output(screen& messages, bool tag, std::shared_ptr<job_log> log,
+                                   std::shared_ptr<halt_watch> halts) {
+    return std::make_shared<output_stage>(output_rules{messages, tag, std::move(log), std::move(halts)});
+}
 
 }  // namespace leat::cli

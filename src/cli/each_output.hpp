@@ -2,6 +2,8 @@
 // failed, if it did.
 #pragma once
 
+#include <cli/halt.hpp>
+#include <cli/job_log.hpp>
 #include <cli/screen.hpp>
 #include <memory>
 
@@ -9,7 +11,8 @@
 
 namespace leat::cli {
 
-// `tag`: each line begins with the item and a tab. `messages` must outlive the run.
-std::shared_ptr<stage> each_output(screen& messages, bool tag);
+// `tag`: each line begins with the item and a tab. `log` and `halts` may be null. `messages` must outlive the run.
+std::shared_ptr<stage> each_output(screen& messages, bool tag, std::shared_ptr<job_log> log,
+                                   std::shared_ptr<halt_watch> halts);
 
 }  // namespace leat::cli

@@ -67,7 +67,7 @@ class session final : public flow_observer {
 public:
     session(session_plan plan, screen& messages)
         : plan_(std::move(plan)), screen_(messages), report_file_(open_report(plan_.output.report_file)) {
-        plan_.options.control = &control_;
+        plan_.options.control = plan_.control.get();
         plan_.options.observer = this;
     }
 
@@ -79,7 +79,8 @@ public:
             throw usage_error(problem.what());
         }
         screen_.show({});
-        if (plan_.output.progress == progress_mode::json) screen_.print(progress_json(control_.snapshot()) + "\n");
+        if (plan_.output.progress == progress_mode::json)
+            screen_.print(progress_json(plan_.control->snapshot()) + "\n");
         const bool gone = output_reader_gone();
         exit_code code = exit_code_of(done, first_signal_.load(), gone);
         tell(done, code);
@@ -125,12 +126,12 @@ private:
 
     task<> watch_signals() {
         first_signal_ = co_await interrupts_.next();
-        control_.drain();
+        plan_.control->drain();
         screen_.print(fmt::format("leat: draining: {} items in flight, {} again to stop at once\n",
-                                  control_.snapshot().counts.unfinished,
+                                  plan_.control->snapshot().counts.unfinished,
                                   first_signal_ == SIGINT ? "Ctrl-C" : "SIGTERM"));
         (void)co_await interrupts_.next();
-        control_.stop();
+        plan_.control->stop();
         screen_.print("leat: stopping\n");
         co_await give_up();
     }
@@ -148,13 +149,13 @@ private:
             progress_style style;
             style.width = screen_.width();
             style.color = screen_.wants_color();
-            screen_.show(progress_lines(control_.snapshot(), style));
+            screen_.show(progress_lines(plan_.control->snapshot(), style));
         }
     }
     task<> print_json() {
         for (;;) {
             co_await sleep_for(500ms);
-            screen_.print(progress_json(control_.snapshot()) + "\n");
+            screen_.print(progress_json(plan_.control->snapshot()) + "\n");
         }
     }
 
@@ -163,8 +164,8 @@ private:
         if (plan_.print_report) return screen_.print(done.to_text());
         if (done.end == flow_end::failed) return screen_.print(fmt::format("leat: {}\n", done.error));
         if (done.end == flow_end::interrupted)
-            screen_.print(
-                fmt::format("leat: interrupted: {} items done, {} unfinished\n", done_of(done), done.unfinished));
+            screen_.print(fmt::format("leat: {}: {} items done, {} unfinished\n",
+                                      first_signal_ == 0 ? "halted" : "interrupted", done_of(done), done.unfinished));
         if (const auto failed = done.failed + done.dead; failed > 0)
             screen_.print(fmt::format("leat: {} of {} items failed\n", failed, done.in));
     }
@@ -174,7 +175,6 @@ private:
     session_plan plan_;
     screen& screen_;
     io::unique_fd report_file_;
-    flow_control control_;
     io::signals interrupts_{SIGINT, SIGTERM};
     std::atomic<int> first_signal_{0};  // 0: none came
     std::atomic<std::uint64_t> messages_{0};
@@ -193,7 +193,9 @@ exit_code exit_code_of(const report& done, int signal, bool output_gone) noexcep
         const bool sink_failed = !done.stages.empty() && done.stages.back().failed > 0;
         return done.failed > 0 && !sink_failed ? exit_code::items_failed : exit_code::engine_failed;
     }
-    if (done.end == flow_end::interrupted) return signal == SIGTERM ? exit_code::terminated : exit_code::interrupted;
+    const bool halted = done.end == flow_end::interrupted && signal == 0;  // as it was asked to, by --halt
+    if (done.end == flow_end::interrupted && !halted)
+        return signal == SIGTERM ? exit_code::terminated : exit_code::interrupted;
     return done.failed + done.dead > 0 ? exit_code::items_failed : exit_code::done;
 }
 

@@ -12,6 +12,7 @@ namespace leat::cli {
 struct session_plan {
     flow_graph graph;
     flow_options options;  // control and observer are the session's
+    std::shared_ptr<flow_control> control = std::make_shared<flow_control>();
     run_output output;
     bool print_report = false;  // on standard error, at the end
     std::string told_by;        // the stage whose sink tells what became of its items; of the others, the session does

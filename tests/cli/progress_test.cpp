@@ -92,6 +92,7 @@ TEST(exit_code, says_how_a_run_ended) {
     done.end = leat::flow_end::interrupted;
     EXPECT_EQ(exit_code_of(done, SIGINT, false), exit_code::interrupted);
     EXPECT_EQ(exit_code_of(done, SIGTERM, false), exit_code::terminated);
+    EXPECT_EQ(exit_code_of(done, 0, false), exit_code::items_failed) << "it was halted by itself";
     done.end = leat::flow_end::failed;
     EXPECT_EQ(exit_code_of(done, 0, false), exit_code::items_failed) << "a stage's on_error = fail";
     EXPECT_EQ(exit_code_of(done, 0, true), exit_code::output_closed);

@@ -62,7 +62,7 @@ std::string program_of(const std::string& command) {
     return std::move(*found);
 }
 
-std::shared_ptr<stage> stage_of(const each_arguments& command, unsigned tries, bool progress_shown) {
+std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, bool progress_shown) {
     const duration timeout = command.timeout.count() > 0 ? duration(command.timeout) : duration::max();
     if (command.persistent) {
         for (const std::string& each : command.command)
@@ -75,7 +75,7 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, unsigned tries, b
         options.protocol = command.protocol;
         options.timeout = timeout;
         options.inherit_err = !progress_shown;  // else it would write into the block
-        return command_per_job(std::move(options), tries);
+        return command_per_job(std::move(options), std::move(rules));
     }
     command_template_options how;
     how.append_item = true;
@@ -87,7 +87,7 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, unsigned tries, b
         options.child.program = program_of(arguments.fixed_command());
         options.timeout = timeout;
         options.out_memory_bytes = std::size_t{256} << 10U;
-        return command_per_item(std::move(arguments), std::move(options), tries);
+        return command_per_item(std::move(arguments), std::move(options), std::move(rules));
     } catch (const std::invalid_argument& problem) {
         throw usage_error(fmt::format("each: {}", problem.what()));
     }
@@ -109,15 +109,25 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     policy.retry.first_delay = std::chrono::nanoseconds(0);
     policy.error = on_error::keep_going;
     session_plan plan;
+    job_rules rules;
+    rules.tries = tries;
+    rules.delay = command.delay;
+    rules.give_up = [control = plan.control] { control->stop(); };
+    if (!command.job_log.empty()) rules.log = std::make_shared<job_log>(command.job_log, command.resume);
+    if (rules.log && !rules.log->mended().empty()) messages.print("leat: --joblog: " + rules.log->mended() + "\n");
+    if (command.halt.when != halt_rule::moment::never)
+        rules.halts = std::make_shared<halt_watch>(command.halt, *plan.control, messages);
     plan.graph.name = "each";
     plan.graph.source_name = "items";
     plan.graph.ordered = command.keep_order ? order::input : order::none;
-    plan.graph.stages.push_back({"command", stage_of(command, tries, progress_shown), policy});
-    plan.graph.stages.push_back({"output", each_output(messages, command.tag), {}});
+    plan.graph.stages.push_back({"command", stage_of(command, rules, progress_shown), policy});
+    plan.graph.stages.push_back({"output", each_output(messages, command.tag, rules.log, rules.halts), {}});
     plan.graph.from = source_of(command, closed, messages);
     plan.output = command.output;
     plan.told_by = "command";
-    return run_session(std::move(plan), messages);
+    const exit_code code = run_session(std::move(plan), messages);
+    if (rules.log && !rules.log->mismatch().empty()) throw usage_error(rules.log->mismatch());
+    return code;
 }
 
 }  // namespace leat::cli
