@@ -7,6 +7,7 @@
 #include <charconv>
 #include <fmt/format.h>
 
+#include <leat/base/machine.hpp>
 #include <leat/flow/option.hpp>
 #include <leat/flow/policy.hpp>
 
@@ -131,8 +132,9 @@ void add_output_options(CLI::App& to, run_output& output, raw_texts& raw) {
 }
 
 void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
-    each.add_option("-j,--jobs", raw.jobs, "how many at a time; auto, the default: as many as there are CPUs")
-        ->type_name("N|auto");
+    each.add_option("-j,--jobs", raw.jobs,
+                    "how many at a time; N%: of the CPUs; +N: more than CPUs; auto, the default: as many as CPUs")
+        ->type_name("N|N%|+N|auto");
     each.add_flag("-k,--keep-order", to.keep_order, "write outputs in the order of the items");
     each.add_option("-a,--arg-file", raw.files, "take the items from this file, one a line; again: from each of them")
         ->type_name("FILE")
@@ -171,6 +173,19 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     add_output_options(each, to.output, raw);
     each.footer(each_end);
     each.prefix_command();
+}
+
+// A number, or one beside that of the CPUs: 50%, +2.
+unsigned jobs_of(const std::string& text) {
+    const unsigned most = stage_policy::most_jobs;
+    const auto at_least_one = [&](double count) {
+        return static_cast<unsigned>(std::clamp(count, 1.0, static_cast<double>(most)));
+    };
+    if (text.ends_with('%'))
+        return at_least_one(effective_machine().cpus * number("-j", text.substr(0, text.size() - 1), 1, 100'000) / 100);
+    if (text.starts_with('+'))
+        return at_least_one(effective_machine().worker_count + number("-j", text.substr(1), 0, most));
+    return number("-j", text, 1, most, ", or N% or +N of the CPUs, or `auto` for as many as is good");
 }
 
 progress_mode progress_of(const std::string& text) {
@@ -261,8 +276,7 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
     if (!raw.per_item.empty()) to.per_item = number("-n", raw.per_item, 1, 1'000'000);
     if (to.dry_run && to.persistent)
         throw usage_error("--dry-run: shows a command for each item; persistent workers have one for all");
-    if (!raw.jobs.empty() && raw.jobs != "auto")
-        to.jobs = number("-j", raw.jobs, 1, stage_policy::most_jobs, ", or `auto` for as many as is good");
+    if (!raw.jobs.empty() && raw.jobs != "auto") to.jobs = jobs_of(raw.jobs);
     if (!raw.tries.empty()) to.tries = number("--retries", raw.tries, 1, 1'000'000);
     if (!raw.window.empty()) to.window = number("--window", raw.window, 1, 1024);
     if (!raw.window.empty() && !to.persistent)

@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <numeric>
 
+#include <leat/base/machine.hpp>
+
 namespace {
 
 using leat_test::leat_end;
@@ -105,6 +107,20 @@ TEST(each, several_sources_are_combined_and_linked_as_in_parallel) {
     EXPECT_EQ(out({"-n", "2", "--", "echo", "<{}>"}), "<s t>\n");
     EXPECT_EQ(out({"--colsep", " *, *", "--", "echo", "{2}", "{}", ":::", "a , b", "c,d,"}), "b a b\nd c d \n");
     EXPECT_EQ(out({"--tag", "--", "echo", ":::", "a", ":::", "1", "2"}), "a 1\ta 1\na 2\ta 2\n");
+}
+
+TEST(each, jobs_can_be_told_beside_the_number_of_cpus) {
+    const auto seen = [](const char* jobs) {
+        const leat_end end = run_leat({"each", "-j", jobs, "--", "sh", "-c", "echo $0; sleep 0.1", "{%}"}, numbers(8));
+        EXPECT_EQ(end.code, 0) << end.err;
+        const words lines = lines_of(end.out);
+        return std::stoul(*std::max_element(lines.begin(), lines.end()));
+    };
+    const unsigned cpus = leat::effective_machine().worker_count;
+    if (cpus > 4) GTEST_SKIP() << "made for a few CPUs";
+    EXPECT_EQ(seen("+3"), cpus + 3);
+    EXPECT_EQ(seen("1%"), 1U);
+    EXPECT_EQ(seen("+0"), cpus);
 }
 
 TEST(each, items_in_random_order_are_the_same_items) {
@@ -231,6 +247,8 @@ TEST(each, what_cannot_be_meant_is_refused_before_anything_runs) {
         {{"each", "-j", "-1", "--", "echo"}, "-j: found `-1`, expected a number from 1 to 4096"},
         {{"each", "-j", "1000000000", "--", "echo"}, "-j: found `1000000000`"},
         {{"each", "-j", "two", "--", "echo"}, "-j: found `two`"},
+        {{"each", "-j", "0%", "--", "echo"}, "-j: found `0`"},
+        {{"each", "-j", "+x", "--", "echo"}, "-j: found `x`"},
         {{"each", "--", "no-such-command-here"}, "`no-such-command-here` was not found"},
         {{"each", "--", plain}, "is not executable"},
         {{"each", "--", "/tmp"}, "is a directory"},
