@@ -166,6 +166,8 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_option("--joblog", to.job_log,
                     "write a line to this file for each job that has ended, as GNU parallel does")
         ->type_name("FILE");
+    each.add_option("--results", to.results, "keep what each job wrote in this folder, too: FOLDER/1/ITEM/stdout …")
+        ->type_name("FOLDER");
     each.add_flag("--resume", raw.resume, "skip the jobs that are in the job log, and go on with it");
     each.add_flag("--resume-failed", raw.resume_failed, "the same, but do those again that had failed");
     each.add_flag("--tag", to.tag, "put the item and a tab in front of each line of its output");

@@ -47,6 +47,7 @@ struct each_arguments {
     bool shuffle = false;
     bool dry_run = false;
     std::string job_log;  // its file; empty: none
+    std::string results;  // the folder; empty: none
     resume_mode resume = resume_mode::none;
     halt_rule halt;
     std::chrono::nanoseconds delay{0};  // between the starts of jobs

@@ -18,7 +18,8 @@ class job {
 public:
     job(const job_rules& rules, each_item& given, std::uint64_t number) : rules_(rules), given_(given) {
         ++given.attempts;
-        result.item = given.text();
+        result.parts = given.parts;
+        result.number = number;
         if (rules.log) result.job.emplace().number = number;
     }
 
@@ -254,7 +255,7 @@ public:
         one.starts();
         // One that has cost a worker its life is tried again without neighbours, who would share its fate.
         const bool suspect = given.attempts > 1;
-        outcome<std::string> answered = co_await pool_.call(result.item, suspect).as_outcome();
+        outcome<std::string> answered = co_await pool_.call(given.text(), suspect).as_outcome();
         bool retryable = false;
         try {
             result.out.append(std::move(answered).get().append(end_mark_));

@@ -263,7 +263,8 @@ private:
 
 std::string each_item::text() const { return fmt::format("{}", fmt::join(parts, " ")); }
 std::string each_item::name() const { return short_name(text()); }
-std::string each_result::name() const { return short_name(item); }
+std::string each_result::text() const { return fmt::format("{}", fmt::join(parts, " ")); }
+std::string each_result::name() const { return short_name(text()); }
 
 std::shared_ptr<source> items_of(std::vector<value_source> values, item_rules rules) {
     return std::make_shared<item_source>(std::move(values), std::move(rules));

@@ -29,15 +29,17 @@ struct each_item {
 
 struct each_result {
     [[nodiscard]] std::size_t weight() const noexcept {
-        return sizeof(each_result) + item.capacity() + out.memory().size() + err.capacity();
+        return sizeof(each_result) + parts.size() * sizeof(std::string) + out.memory().size() + err.capacity();
     }
+    [[nodiscard]] std::string text() const;
     [[nodiscard]] std::string name() const;
 
-    std::string item;
-    spool out;                      // standard output
-    std::string err;                // standard error
-    std::string failure;            // why the item failed, for good; empty: it did not
-    std::optional<job_record> job;  // for the job log
+    std::vector<std::string> parts;  // of its item
+    std::uint64_t number = 0;        // of its item, from 1
+    spool out;                       // standard output
+    std::string err;                 // standard error
+    std::string failure;             // why the item failed, for good; empty: it did not
+    std::optional<job_record> job;   // for the job log
 };
 
 // Where values come from: a list, or a file with a delimiter behind each value, which the last one need not have.

@@ -37,18 +37,12 @@ private:
     bool at_start_ = true;
 };
 
-struct output_rules {
-    screen& messages;
-    bool tag;
-    std::shared_ptr<job_log> log;
-    std::shared_ptr<halt_watch> halts;
-};
-
 class output_worker final : public stage_worker {
 public:
     output_worker(output_rules rules, io::unique_fd out)
         : screen_(rules.messages),
           tag_(rules.tag),
+          folder_(std::move(rules.folder)),
           log_(std::move(rules.log)),
           halts_(std::move(rules.halts)),
           out_(std::move(out)) {}
@@ -57,8 +51,12 @@ public:
         auto& result = in.value.as<each_result>();
         co_await write_out(result);
         if (!result.err.empty())
-            screen_.print(tag_ ? line_tagger(result.item + "\t")(result.err) : std::string_view(result.err));
+            screen_.print(tag_ ? line_tagger(result.text() + "\t")(result.err) : std::string_view(result.err));
         if (!result.failure.empty()) screen_.print(fmt::format("leat: item '{}': {}\n", result.name(), result.failure));
+        if (folder_) {
+            const auto keep = [this, &result] { folder_->write(result); };
+            co_await blocking(keep);
+        }
         if (log_ && result.job) log_->add(*result.job);
         in.ack.commit();
         if (halts_) halts_->output_written(result.failure.empty());
@@ -66,7 +64,7 @@ public:
 
 private:
     task<> write_out(each_result& result) {
-        line_tagger tagger(result.item + "\t");
+        line_tagger tagger(result.text() + "\t");
         if (result.out.in_memory()) {
             if (!tag_) co_return co_await write(result.out.memory());
             const std::string tagged = tagger(result.out.memory());
@@ -110,6 +108,7 @@ private:
 
     screen& screen_;
     bool tag_;
+    std::shared_ptr<const result_folder> folder_;
     std::shared_ptr<job_log> log_;
     std::shared_ptr<halt_watch> halts_;
     io::pipe_writer out_;
@@ -132,9 +131,6 @@ private:
 
 }  // namespace
 
-std::shared_ptr<stage> each_output(screen& messages, bool tag, std::shared_ptr<job_log> log,
-                                   std::shared_ptr<halt_watch> halts) {
-    return std::make_shared<output_stage>(output_rules{messages, tag, std::move(log), std::move(halts)});
-}
+std::shared_ptr<stage> each_output(output_rules rules) { return std::make_shared<output_stage>(std::move(rules)); }
 
 }  // namespace leat::cli

@@ -1,9 +1,10 @@
 // The sink of `leat each`: writes each result whole, standard output to ours, then standard error to ours, then why it
-// failed, if it did.
+// failed, if it did; then to the folder of results; then to the job log.
 #pragma once
 
 #include <cli/halt.hpp>
 #include <cli/job_log.hpp>
+#include <cli/result_folder.hpp>
 #include <cli/screen.hpp>
 #include <memory>
 
@@ -11,8 +12,15 @@
 
 namespace leat::cli {
 
-// `tag`: each line begins with the item and a tab. `log` and `halts` may be null. `messages` must outlive the run.
-std::shared_ptr<stage> each_output(screen& messages, bool tag, std::shared_ptr<job_log> log,
-                                   std::shared_ptr<halt_watch> halts);
+struct output_rules {
+    screen& messages;  // must outlive the run
+    bool tag = false;  // each line begins with the item and a tab
+    // Each may be null: none is asked for.
+    std::shared_ptr<const result_folder> folder;
+    std::shared_ptr<job_log> log;
+    std::shared_ptr<halt_watch> halts;
+};
+
+std::shared_ptr<stage> each_output(output_rules rules);
 
 }  // namespace leat::cli

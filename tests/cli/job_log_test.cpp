@@ -161,6 +161,26 @@ TEST(job_log, is_kept_for_persistent_workers_too) {
     EXPECT_EQ(run_leat(all).out, "");
 }
 
+// The names are GNU parallel's, but for those that it would confuse with others.
+TEST(results, are_kept_in_a_folder_for_each_item) {
+    const scratch place;
+    const std::string large(300'000, 'x');
+    const leat_end end = run_leat({"each", "-k", "--results", place.file("kept"), "--", "sh", "-c",
+                                   "echo \"$0-$1\"; echo err >&2; [ $1 = 1 ] || head -c 300000 /dev/zero | tr '\\0' x",
+                                   ":::", "a/b", "..", "", ":::", "1", "2"});
+    EXPECT_EQ(end.code, 0) << end.err;
+    EXPECT_EQ(place.read("kept/1/a\\_b/2/1/stdout"), "a/b-1\n");
+    EXPECT_EQ(place.read("kept/1/a\\_b/2/1/stderr"), "err\n");
+    EXPECT_EQ(place.read("kept/1/a\\_b/2/1/seq"), "1");
+    EXPECT_EQ(place.read("kept/1/a\\_b/2/2/stdout"), "a/b-2\n" + large);
+    EXPECT_EQ(place.read("kept/1/\\../2/1/stdout"), "..-1\n");
+    EXPECT_EQ(place.read("kept/1/\\e/2/1/seq"), "5");
+    const std::string long_item(400, 'y');
+    EXPECT_EQ(run_leat({"each", "--results", place.file("kept"), "--", "echo", ":::", long_item}).code, 0);
+    EXPECT_EQ(place.read("kept/1/" + long_item.substr(0, 200) + "\\1/stdout"), long_item + "\n");
+    EXPECT_EQ(run_leat({"each", "--results", place.write("file", ""), "--", "echo", ":::", "a"}).code, 2);
+}
+
 TEST(halt, soon_lets_running_jobs_end_and_starts_no_more) {
     const leat_end end =
         run_leat({"each", "-j", "1", "--halt", "soon,fail=2", "--", "sh", "-c", "echo $0; exit $0", ":::", "0", "1",

@@ -115,13 +115,16 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     rules.give_up = [control = plan.control] { control->stop(); };
     if (!command.job_log.empty()) rules.log = std::make_shared<job_log>(command.job_log, command.resume);
     if (rules.log && !rules.log->mended().empty()) messages.print("leat: --joblog: " + rules.log->mended() + "\n");
+    std::shared_ptr<const result_folder> folder;
+    if (!command.results.empty()) folder = std::make_shared<const result_folder>(command.results);
     if (command.halt.when != halt_rule::moment::never)
         rules.halts = std::make_shared<halt_watch>(command.halt, *plan.control, messages);
     plan.graph.name = "each";
     plan.graph.source_name = "items";
     plan.graph.ordered = command.keep_order ? order::input : order::none;
     plan.graph.stages.push_back({"command", stage_of(command, rules, progress_shown), policy});
-    plan.graph.stages.push_back({"output", each_output(messages, command.tag, rules.log, rules.halts), {}});
+    plan.graph.stages.push_back(
+        {"output", each_output({messages, command.tag, std::move(folder), rules.log, rules.halts}), {}});
     plan.graph.from = source_of(command, closed, messages);
     plan.output = command.output;
     plan.told_by = "command";
