@@ -228,7 +228,7 @@ std::string_view end_mark_of(worker_protocol protocol) {
         case worker_protocol::line:
             return "\n";
         case worker_protocol::nul:
-            return {"", 1};
+            return {"\0", 1};
         case worker_protocol::frame:
             break;
     }

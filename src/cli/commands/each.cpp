@@ -40,6 +40,7 @@ std::shared_ptr<source> source_of(const each_arguments& command, closed_streams 
             messages.print("leat: reading items from the terminal, one a line; Ctrl-D ends them\n");
     }
     std::vector<value_source> values;
+    values.reserve(from.size());
     for (const each_values& each : from) values.push_back(open_values(each, closed));
     item_rules rules;
     if (command.nul_separated) rules.delimiter = '\0';
