@@ -68,7 +68,8 @@ void channel_core::close() noexcept {
 
 channel_counts channel_core::counts() const noexcept {
     env::lock_guard held(lock_);
-    return {depth_, bytes_, bounds_.items, sent_, received_, dropped_, reserved_, senders_, receivers_};
+    const std::uint64_t sent = received_ + depth_ + dropped_;  // invariant 4
+    return {depth_, bytes_, bounds_.items, sent, received_, dropped_, reserved_, senders_, receivers_};
 }
 
 void channel_core::add_sender() noexcept {

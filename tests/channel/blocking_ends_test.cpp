@@ -30,6 +30,40 @@ TEST(blocking_ends, two_plain_threads_exchange_everything_in_order) {
     }
 }
 
+// Each side looks again for a while before it waits, as long as the other runs elsewhere.
+TEST(blocking_ends, two_plain_threads_answer_each_other) {
+    constexpr int rounds = 5000;
+    auto [ask, asked] = leat::channel<int>(1);
+    auto [answer, answered] = leat::channel<int>(1);
+    std::thread other([in = std::move(asked), out = std::move(answer)]() mutable {
+        while (auto item = in.blocking_recv()) EXPECT_TRUE(out.blocking_send(*item + 1));
+    });
+    int wrong = 0;
+    for (int i = 0; i < rounds; ++i) {
+        EXPECT_TRUE(ask.blocking_send(i));
+        const auto back = answered.blocking_recv();
+        if (!back || *back != i + 1) ++wrong;
+    }
+    ask.reset();
+    other.join();
+    EXPECT_EQ(wrong, 0);
+}
+
+TEST(blocking_ends, a_thread_that_looks_for_items_hears_of_the_end) {
+    for (int round = 0; round < 500; ++round) {
+        auto [out, in] = leat::channel<int>(1);
+        std::thread other([mine = std::move(in)]() mutable {
+            int got = 0;
+            while (mine.blocking_recv()) ++got;
+            EXPECT_EQ(got, 2);
+        });
+        EXPECT_TRUE(out.blocking_send(1));
+        EXPECT_TRUE(out.blocking_send(2));
+        out.close();
+        other.join();
+    }
+}
+
 TEST(blocking_ends, fail_with_the_value_when_the_other_side_has_gone) {
     auto [out, in] = leat::channel<leat_test::token>(0);
     std::thread leaver([mine = std::move(in)]() mutable { mine.reset(); });

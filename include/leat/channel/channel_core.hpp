@@ -7,14 +7,16 @@
 //  2. Somebody waits to send or to reserve only while the first of them does not fit; nobody overtakes, except that a
 //     waiting receiver is given the first value, and that sends which never wait (overflow) take what room there is.
 //  3. What an end's operation was claimed for is in its node (a value, or why there is none) before it is resumed.
-//  4. sent = received + depth + dropped.
+//  4. What was sent is inside, or was received or dropped: so it is not counted.
 //  5. The ring has room for every permit, so that one that is used needs no memory.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 
+#include <leat/base/env_spin.hpp>
 #include <leat/sync/waiter_queue.hpp>
 
 namespace leat {
@@ -89,9 +91,9 @@ protected:
         const std::size_t taken = bytes_ + reserved_bytes_;
         return held == 0 || (taken <= bounds_.bytes && weight <= bounds_.bytes - taken);
     }
-    void count_in(std::size_t weight) noexcept { ++depth_, bytes_ += weight, ++sent_; }
+    void count_in(std::size_t weight) noexcept { ++depth_, bytes_ += weight; }
     void count_out(std::size_t weight) noexcept { --depth_, bytes_ -= weight, ++received_; }
-    void count_passed() noexcept { ++sent_, ++received_; }
+    void count_passed() noexcept { ++received_; }
     // A permit: it is a sender too, so that the channel waits for it.
     void reserve(std::size_t weight) noexcept { ++reserved_, reserved_bytes_ += weight, ++senders_; }
     void unreserve(std::size_t weight) noexcept { --reserved_, reserved_bytes_ -= weight; }
@@ -120,7 +122,37 @@ protected:
     void end_receivers_if_drained(resume_list& woken) noexcept;
     [[nodiscard]] bool unused() const noexcept { return senders_ == 0 && receivers_ == 0 && observers_ == 0; }
 
-    mutable env::mutex lock_;
+    // In pauses of some 10 to 45 ns. Each look takes what the lock protects from the other side's core, so looks become rarer.
+    static constexpr int first_look = 8, least_patience = env::spin_bound / 8, most_patience = env::spin_bound / 2;
+    struct side {
+        const executor* where = nullptr;  // on which it last found nothing to do, or somebody who waits; only a name
+        int patience = most_patience;     // how many pauses it looks on before it waits: twice as many after a success
+    };
+    // For one side that finds nothing to do, where the other is on another executor, and so may well run now: looks again and
+    // again, for a few microseconds at most, as long as `stands` tells that nothing has changed. Lock held, but released
+    // between two looks.
+    template <class Stands>
+    void linger(side& mine, const side& other, context& line, Stands stands) noexcept {
+        mine.where = &line.where().host();
+        if (other.where == nullptr || other.where == mine.where) return;
+        int spent = 0;
+        for (int pauses = first_look; spent + pauses <= mine.patience; pauses *= 2) {
+            lock_.unlock();
+            for (int i = 0; i < pauses; ++i) env::pause();
+            spent += pauses;
+            lock_.lock();
+            if (stands()) continue;
+            mine.patience = std::min(2 * mine.patience, most_patience);
+            return;
+        }
+        mine.patience = std::max(mine.patience / 2, least_patience);
+    }
+
+    // Before the lock is taken: where another core was the last to have it, both lines come at once instead of in turn.
+    void fetch_ahead() const noexcept { __builtin_prefetch(&sending_, 1); }
+
+    // What each send and receive touches, with the ring behind the queues, lies in two cache lines.
+    alignas(env::cache_line) mutable env::busy_mutex lock_;
     phase phase_ = phase::open;
     const overflow policy_;
     const bool has_size_;
@@ -128,14 +160,17 @@ protected:
     std::size_t depth_ = 0;
     std::size_t bytes_ = 0;
     std::size_t reserved_ = 0;
-    std::size_t reserved_bytes_ = 0;
-    std::uint64_t sent_ = 0;
     std::uint64_t received_ = 0;
+
+    alignas(env::cache_line) std::size_t reserved_bytes_ = 0;
     std::uint64_t dropped_ = 0;
     std::size_t senders_ = 1;
     std::size_t receivers_ = 1;
     std::size_t observers_ = 0;
-    waiter_queue sending_;  // with a value, or to reserve
+    side sending_side_;
+    side receiving_side_;
+
+    alignas(env::cache_line) waiter_queue sending_;  // with a value, or to reserve
     waiter_queue receiving_;
 };
 

@@ -172,14 +172,16 @@ public:
     struct send_wait {
         send_wait(state& to, T&& item) noexcept : channel(to), value(std::move(item)) {}
         send_wait(const send_wait&) = delete;
-        bool suspend(context& line, std::coroutine_handle<> at) { return channel.send(self, line, at); }
+        bool suspend(context& line, std::coroutine_handle<> at) { return channel.send(value, self, line, at); }
         sent await_resume() noexcept {
-            channel.leave(self);
-            return sent_of(self.how, value);
+            if (!self) [[likely]]
+                return {};
+            channel.leave(*self);
+            return sent_of(self->how, value);
         }
         state& channel;
         T value;
-        typename state::send_waiter self{std::span<T>(&value, 1)};
+        std::optional<typename state::send_waiter> self;  // none where it went in at once
     };
     using send = end_operation<awaits<send_wait>, state&, T>;
 
@@ -214,14 +216,17 @@ public:
     struct recv_wait {
         explicit recv_wait(state& from) noexcept : channel(from) {}
         recv_wait(const recv_wait&) = delete;
-        bool suspend(context& line, std::coroutine_handle<> at) noexcept { return channel.recv(self, line, at); }
+        bool suspend(context& line, std::coroutine_handle<> at) noexcept { return channel.recv(value, self, line, at); }
         received await_resume() {
-            channel.leave(self);
-            if (self.how == result::none) throw_cancelled();
-            return received_of(self);
+            if (value) [[likely]]
+                return std::move(*value);
+            channel.leave(*self);
+            if (self->how == result::none) throw_cancelled();
+            return received_of(*self);
         }
         state& channel;
-        typename state::recv_waiter self;
+        std::optional<T> value;
+        std::optional<typename state::recv_waiter> self;  // none where there was a value at once
     };
     using recv = end_operation<awaits<recv_wait>, state&>;
 

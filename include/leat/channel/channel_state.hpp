@@ -63,10 +63,17 @@ public:
     // --- For await_suspend: true when the line waits, or has had its share and was posted ---
 
     bool send(send_waiter& self, context& line, std::coroutine_handle<> at) {
-        self.line = &line;
-        bool waits = false;
-        const bool over = go_on(self, [&] { waits = wait_in(sending_, self, line, at, "send to a channel"); });
-        return over ? line.yields_at(at) : waits;
+        lock_.lock();
+        return send_or_wait(self, line, at);
+    }
+    // One value. Where it goes in and nobody waits, as most do, no node is made for it.
+    bool send(T& value, std::optional<send_waiter>& self, context& line, std::coroutine_handle<> at) {
+        fetch_ahead();
+        lock_.lock();
+        if (!is_plain_to_send()) [[unlikely]]
+            return send_otherwise(value, self, line, at);
+        send_plainly(value);
+        return line.yields_at(at);
     }
     bool reserve(send_waiter& self, context& line, std::coroutine_handle<> at) {
         self.line = &line;
@@ -76,14 +83,14 @@ public:
         }
         return line.yields_at(at);
     }
-    bool recv(recv_waiter& self, context& line, std::coroutine_handle<> at) noexcept {
-        self.line = &line;
-        resume_list woken;
-        {
-            env::lock_guard held(lock_);
-            if (!recv_locked(self, woken)) return wait_in(receiving_, self, line, at, "receive from a channel");
-        }
-        woken.resume_all();
+    // One value, into `self` or, as most do, where it is there and nobody waits, into `value`.
+    bool recv(std::optional<T>& value, std::optional<recv_waiter>& self, context& line,
+              std::coroutine_handle<> at) noexcept {
+        fetch_ahead();
+        lock_.lock();
+        if (!is_plain_to_receive()) [[unlikely]]
+            return recv_otherwise(value, self, line, at);
+        recv_plainly(value);
         return line.yields_at(at);
     }
     // The same with room for several in `into`, which is used up before anything is waited for.
@@ -94,7 +101,7 @@ public:
         {
             env::lock_guard held(lock_);
             if (take_many(into, most, woken) != 0) self.how = result::moved;
-            else if (!recv_locked(self, woken)) return wait_in(receiving_, self, line, at, "receive from a channel");
+            else if (!recv_locked(self, woken)) return wait_in(receiving_, self, line, at, waits_to_receive);
         }
         woken.resume_all();
         return line.yields_at(at);
@@ -104,7 +111,8 @@ public:
 
     // True when it is over, and self.how tells how.
     [[nodiscard]] bool try_send(send_waiter& self) {
-        return go_on(self, [] {});
+        lock_.lock();
+        return go_on(self, nullptr, {}) == progress::over;
     }
     [[nodiscard]] bool try_reserve(send_waiter& self) {
         env::lock_guard held(lock_);
@@ -277,34 +285,132 @@ private:
         return self.weight;
     }
 
-    // Lock not held. Sends as much as it can; true when it is over, else calls wait() under the lock as the last thing
-    // that touches `self`.
-    template <class Wait>
-    bool go_on(send_waiter& self, Wait wait) {
-        for (;;) {
+    enum class progress : unsigned char {
+        over,   // self.how tells how
+        stays,  // there is no room: it was not to wait, or was asked to stop
+        waits,
+    };
+
+    static constexpr const char* waits_to_send = "send to a channel";
+    static constexpr const char* waits_to_receive = "receive from a channel";
+
+    // Releases the lock, whatever happens.
+    struct releases_lock {
+        explicit releases_lock(env::busy_mutex& lock) noexcept : held(lock) {}
+        releases_lock(const releases_lock&) = delete;
+        releases_lock& operator=(const releases_lock&) = delete;
+        ~releases_lock() { held.unlock(); }
+        env::busy_mutex& held;
+    };
+
+    // The following release the lock. Kept out of line, so that the callers' short ways are short.
+    [[gnu::noinline]] bool send_or_wait(send_waiter& self, context& line, std::coroutine_handle<> at) {
+        self.line = &line;
+        const progress how = go_on(self, &line, at);
+        return how == progress::over ? line.yields_at(at) : how == progress::waits;
+    }
+    [[gnu::noinline]] bool recv_or_wait(recv_waiter& self, context& line, std::coroutine_handle<> at) noexcept {
+        self.line = &line;
+        resume_list woken;
+        {
+            const releases_lock held(lock_);
+            if (!recv_locked(self, woken)) return wait_in(receiving_, self, line, at, waits_to_receive);
+        }
+        woken.resume_all();
+        return line.yields_at(at);
+    }
+    // Sends as much as it can; then `line` waits at `at` for the rest, where one is given.
+    progress go_on(send_waiter& self, context* line, std::coroutine_handle<> at) {
+        for (;; lock_.lock()) {
             resume_list woken;
             std::optional<T> displaced;  // destroyed outside the lock: destructors of items are the user's
             step how{};
+            bool waits = false;
             {
-                env::lock_guard held(lock_);
+                const releases_lock held(lock_);
                 how = advance(self, woken, displaced);
-                if (how == step::waits) wait();
+                // The last that touches `self`, before the lock is released.
+                if (how == step::waits && line != nullptr) waits = wait_in(sending_, self, *line, at, waits_to_send);
             }
             woken.resume_all();
-            if (how != step::displaced) return how == step::over;
+            if (how == step::over) [[likely]]
+                return progress::over;
+            if (how == step::waits) return waits ? progress::waits : progress::stays;
         }
+    }
+
+    // Whether one value goes in, or out, and there is nothing to do but that.
+    [[nodiscard]] bool is_plain_to_send() const noexcept {
+        return depth_ + reserved_ < bounds_.items && phase_ == phase::open && receiving_.empty() && sending_.empty() &&
+               !has_size_ && items_.has_room(reserved_ + 1);
+    }
+    [[nodiscard]] bool is_plain_to_receive() const noexcept {
+        return !items_.empty() && sending_.empty() && !has_size_;
+    }
+    void send_plainly(T& value) noexcept {
+        items_.push(std::move(value));
+        count_in(0);
+        lock_.unlock();
+    }
+    void recv_plainly(std::optional<T>& value) noexcept {
+        value.emplace(items_.pop());
+        count_out(0);
+        lock_.unlock();
+    }
+    // To a receiver who waits; or, where it is only full, after a while in which there may be room again.
+    [[gnu::noinline]] bool send_otherwise(T& value, std::optional<send_waiter>& self, context& line,
+                                          std::coroutine_handle<> at) {
+        if (phase_ == phase::open && !receiving_.empty()) {
+            sending_side_.where = &line.where().host();
+            if (waiter* const first = claim_receiver(value)) {
+                lock_.unlock();
+                first->resume();
+                return line.yields_at(at);
+            }
+        }
+        const auto is_full = [this] {
+            return phase_ == phase::open && depth_ != 0 && depth_ + reserved_ >= bounds_.items && sending_.empty();
+        };
+        if (is_full() && policy_ == overflow::wait) {
+            linger(sending_side_, receiving_side_, line, is_full);
+            if (is_plain_to_send()) return send_plainly(value), line.yields_at(at);
+        }
+        return send_or_wait(self.emplace(std::span<T>(&value, 1)), line, at);
+    }
+    // Waits; or, where the senders may run now, after a while in which something may have come.
+    [[gnu::noinline]] bool recv_otherwise(std::optional<T>& value, std::optional<recv_waiter>& self, context& line,
+                                          std::coroutine_handle<> at) noexcept {
+        const auto is_empty = [this] {
+            return items_.empty() && sending_.empty() && receiving_.empty() && end_for_receivers() == result::none;
+        };
+        if (is_empty()) {
+            linger(receiving_side_, sending_side_, line, is_empty);
+            if (is_plain_to_receive()) return recv_plainly(value), line.yields_at(at);
+            if (is_empty()) {
+                const releases_lock held(lock_);
+                self.emplace().line = &line;
+                return wait_in(receiving_, *self, line, at, waits_to_receive);
+            }
+        }
+        return recv_or_wait(self.emplace(), line, at);
     }
 
     // Moves the value to a waiting receiver, if there is one.
     [[nodiscard]] bool hand_over(T& value, resume_list& woken) noexcept {
-        waiter* const first = receiving_.empty() ? nullptr : receiving_.claim_first();
+        waiter* const first = receiving_.empty() ? nullptr : claim_receiver(value);
         if (first == nullptr) return false;
+        woken.add(*first);
+        return true;
+    }
+    // Who has it now, and is to be resumed; null when nobody waits.
+    [[nodiscard]] waiter* claim_receiver(T& value) noexcept {
+        waiter* const first = receiving_.claim_first();
+        if (first == nullptr) return nullptr;
         auto& receiver = static_cast<recv_waiter&>(*first);
         receiver.value.emplace(std::move(value));
         receiver.how = result::moved;
         count_passed();
-        woken.add(receiver);
-        return true;
+        return first;
     }
     // Moves the next value to a waiting receiver or inside, where there is memory for it. False when it must wait.
     [[nodiscard]] bool put(send_waiter& self, resume_list& woken) noexcept {
@@ -343,7 +449,6 @@ private:
                 bytes_ -= weight_of(*displaced);
                 continue;
             }
-            ++sent_;
             displaced.emplace(std::move(*self.next));
             step_on(self);
             if (self.left == 0) return end_as(self, result::moved);

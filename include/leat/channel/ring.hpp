@@ -36,9 +36,10 @@ public:
 
     // For `more` items. Throws bad_alloc when it must grow and cannot; then nothing has changed.
     void make_room(std::size_t more = 1) {
-        if (room_ - size_ < more) grow(size_ + more);
+        if (!has_room(more)) grow(size_ + more);
     }
-    // After make_room().
+    [[nodiscard]] bool has_room(std::size_t more) const noexcept { return room_ - size_ >= more; }
+    // Where there is room.
     void push(T&& item) noexcept {
         std::construct_at(items_ + ((first_ + size_) & (room_ - 1)), std::move(item));
         ++size_;
@@ -46,6 +47,7 @@ public:
     // Not empty.
     [[nodiscard]] T pop() noexcept {
         T* const place = items_ + first_;
+        __builtin_prefetch(items_ + ((first_ + ahead) & (room_ - 1)));
         T item = std::move(*place);
         std::destroy_at(place);
         first_ = (first_ + 1) & (room_ - 1);
@@ -54,6 +56,9 @@ public:
     }
 
 private:
+    // What lies two cache lines further: often another core has written it.
+    static constexpr std::size_t ahead = std::max<std::size_t>(1, 128 / sizeof(T));
+
     void grow(std::size_t least) {
         if (least > std::size_t{1} << 62U) throw std::bad_alloc();
         const std::size_t wider = std::max<std::size_t>(8, std::bit_ceil(least));
