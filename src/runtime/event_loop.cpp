@@ -81,6 +81,7 @@ void event_loop::run_until(done_flag& done) {
 }
 
 void event_loop::sleep(poller* events) noexcept {
+    if (sleep_.hears_soon()) return;
     time_point until = timers_.next();
     if (until == time_point::max()) {  // nothing comes by itself, but from outside
         const time_point now = env::now();

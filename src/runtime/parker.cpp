@@ -1,8 +1,25 @@
 #include <leat/runtime/parker.hpp>
 
+#include <algorithm>
+
 namespace leat {
 
 // All orders here are acq_rel or the half of it: the sleeper sees what was written before the unpark that woke it.
+
+// About as long as a sleep and a wake-up take where that has paid, else a sixteenth of it (competitive spinning: Karlin, Li,
+// Manasse and Owicki, SOSP 1991).
+bool parker::hears_soon() noexcept {
+    for (int i = 0; i < patience_; ++i) {
+        if (state_.load(env::acquire) == notified) {
+            state_.exchange(awake, env::acq_rel);                             // as in park()
+            if (i > 0) patience_ = std::min(2 * patience_, env::spin_bound);  // else it was for what is done already
+            return true;
+        }
+        env::pause();
+    }
+    patience_ = std::max(patience_ / 2, (env::spin_bound + 15) / 16);
+    return false;
+}
 
 void parker::park(time_point deadline) noexcept {
     std::uint32_t expected = awake;

@@ -37,6 +37,21 @@ TEST(parker, an_unpark_before_or_during_a_park_ends_it) {
         }));
 }
 
+TEST(parker, an_unpark_that_is_heard_before_the_park_is_not_lost_and_ends_no_park) {
+    for (const explore::options& how : {all_schedules, stale_loads})
+        expect_right(explore::run(how, [] {
+            auto all = std::make_shared<state>();
+            explore::thread("sleeper", [all] {
+                if (!all->here.hears_soon()) all->here.park();
+                explore::check(all->work.read() == 1, "what was written before the unpark is there");
+            });
+            explore::thread("waker", [all] {
+                all->work.write() = 1;
+                all->here.unpark();
+            });
+        }));
+}
+
 TEST(parker, of_two_unparks_each_ends_a_park_or_they_count_as_one) {
     // The sleeper parks until it has seen both: at no time is an unpark of something unseen lost.
     for (const explore::options& how : {all_schedules, stale_loads})
