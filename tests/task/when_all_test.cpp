@@ -120,6 +120,51 @@ TEST(when_all, of_many_on_many_threads) {
     EXPECT_EQ(sum, 3000);
 }
 
+// Keeps its argument until it ends; and one that ends when no argument is kept any more.
+task<int> keeps(leat_test::counted, int value, int turns) { co_return co_await giving(value, turns); }
+task<int> until_none_is_kept(int& kept) {
+    const bool none = co_await leat_test::turns_until([&kept] { return std::atomic_ref(kept).load() == 0; });
+    co_return none ? 0 : 1;
+}
+
+TEST(when_all, the_arguments_of_a_task_are_gone_when_it_ends) {
+    for (const unsigned threads : {1U, 3U}) {
+        int kept = 0;
+        leat_test::on_threads(threads, [&kept]() -> task<> {
+            auto pair = leat::when_all(keeps(leat_test::counted(kept), 7, 3), until_none_is_kept(kept));
+            const auto [value, failed] = co_await pair;
+            EXPECT_EQ(value, 7);
+            EXPECT_EQ(failed, 0);
+            std::vector<task<int>> many;
+            many.push_back(until_none_is_kept(kept));
+            many.push_back(keeps(leat_test::counted(kept), 8, 0));
+            many.push_back(keeps(leat_test::counted(kept), 9, 5));
+            auto all = leat::when_all(std::move(many));
+            const std::vector<int> values = co_await all;
+            EXPECT_EQ(values, (std::vector<int>{0, 8, 9}));
+            auto ends = leat::when_all_outcomes(keeps(leat_test::counted(kept), 7, 3), until_none_is_kept(kept));
+            auto outcomes = co_await ends;
+            EXPECT_EQ(std::move(std::get<1>(outcomes)).get(), 0);
+        });
+        EXPECT_EQ(kept, 0);
+    }
+}
+
+TEST(when_all, a_value_whose_move_throws_fails_its_task) {
+    struct stubborn {
+        explicit stubborn(int moves) : left(moves) {}
+        stubborn(stubborn&& other) : left(other.left - 1) {
+            if (left < 0) throw std::runtime_error("stubborn");
+        }
+        int left;
+    };
+    for (int moves = 0; moves < 20; ++moves) {
+        const auto gives = [moves]() -> task<stubborn> { co_return stubborn(moves); };
+        const std::string end = error_of([&]() -> task<> { co_await leat::when_all(gives(), giving(1, 3)); });
+        EXPECT_TRUE(end == "stubborn" || (moves > 3 && end == "(a value)")) << moves << " " << end;
+    }
+}
+
 TEST(when_any, gives_the_first_and_its_place) {
     on_one_thread([]() -> task<> {
         const auto first = co_await leat::when_any(giving(1, 20), giving(2, 3), nothing(30));

@@ -1,4 +1,7 @@
 // when_all: several tasks at once, all results together; when_all_outcomes: whatever the results are.
+//
+// Each task's frame is destroyed as it ends, and with it its arguments: so `when_all(ask(std::move(sender)), answer(receiver))`
+// ends, since the channel's last sender goes with the task that has asked. What the caller keeps outlives all of them.
 #pragma once
 
 #include <tuple>
@@ -19,9 +22,33 @@ struct arm_group {
     child_stop_source stop;
 };
 
-// An arm whose failure stops its siblings. Its outcome is taken by the waiting line.
+// An arm that ends its body's frame as it ends, on whatever thread that is, and keeps the outcome for the waiting line: a
+// sibling may wait for what the arguments hold to go.
 template <class T>
-class group_arm : public arm<T> {
+class member_arm : public arm<T> {
+public:
+    using arm<T>::arm;
+    // From the end on.
+    [[nodiscard]] const outcome<T>& peek() const noexcept { return end_; }
+    outcome<T> take() { return std::move(end_); }
+
+protected:
+    // First thing at the end. When moving the value throws, that is how the arm has ended.
+    void keep_outcome() noexcept {
+        try {
+            end_ = arm<T>::take();
+        } catch (...) {
+            end_.set_current_exception();
+        }
+    }
+
+private:
+    outcome<T> end_;
+};
+
+// One whose failure stops its siblings.
+template <class T>
+class group_arm : public member_arm<T> {
 public:
     struct init {
         context& parent;
@@ -30,12 +57,13 @@ public:
         init(context& line, arm_group& shared, task<T> work) : parent(line), group(shared), body(std::move(work)) {}
     };
     explicit group_arm(init from) noexcept
-        : arm<T>(from.parent, std::move(from.body), arm_base::ends_with<&at_end>()), group_(from.group) {}
+        : member_arm<T>(from.parent, std::move(from.body), arm_base::ends_with<&at_end>()), group_(from.group) {}
     void start() noexcept { arm<T>::start(group_.stop); }
 
 private:
     static void at_end(arm_base& self) noexcept {
         auto& mine = static_cast<group_arm&>(self);
+        mine.keep_outcome();
         if (!mine.peek().is_value()) mine.group_.stop.request_stop();
         mine.group_.ends.arrive();
     }

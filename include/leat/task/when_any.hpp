@@ -16,7 +16,7 @@ struct race_group : arm_group {
 };
 
 template <class T>
-class race_arm : public arm<T> {
+class race_arm : public member_arm<T> {
 public:
     struct init {
         context& parent;
@@ -27,7 +27,7 @@ public:
             : parent(line), group(shared), place(where), body(std::move(work)) {}
     };
     explicit race_arm(init from) noexcept
-        : arm<T>(from.parent, std::move(from.body), arm_base::ends_with<&at_end>()),
+        : member_arm<T>(from.parent, std::move(from.body), arm_base::ends_with<&at_end>()),
           group_(from.group),
           place_(from.place) {}
     void start() noexcept { arm<T>::start(group_.stop); }
@@ -35,6 +35,7 @@ public:
 private:
     static void at_end(arm_base& self) noexcept {
         auto& mine = static_cast<race_arm&>(self);
+        mine.keep_outcome();
         std::uint32_t none = race_group::none;
         // relaxed: only decides; the outcome travels through the countdown.
         if (!mine.peek().is_cancelled() &&
