@@ -17,11 +17,13 @@ spsc_core::spsc_core(std::size_t capacity) noexcept : capacity_(capacity) {
 
 channel_counts spsc_core::snapshot() const noexcept {
     channel_counts all;
-    // `received` first, and acquire, so that `sent` is not seen as it was before that: it is never behind.
-    all.received = index(received_.load(env::acquire));
+    // In this order, and acquire, so that none is seen as it was before the one that it counts up to: it is never behind.
+    all.dropped = dropped_.load(env::acquire);
+    const std::uint64_t taken = index(received_.load(env::acquire));
     all.sent = index(sent_.load(env::acquire));
+    all.received = taken - all.dropped;
     all.capacity = capacity_;
-    all.depth = std::min(static_cast<std::size_t>(all.sent - all.received), all.capacity);
+    all.depth = std::min(static_cast<std::size_t>(all.sent - taken), all.capacity);
     const std::uint32_t alive = ends_.load(env::relaxed);
     all.senders = (alive & sender_end) != 0 ? 1 : 0;
     all.receivers = (alive & receiver_end) != 0 ? 1 : 0;

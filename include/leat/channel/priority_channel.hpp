@@ -188,6 +188,7 @@ public:
         all.capacity = capacity_;
         all.sent = sent_;
         all.received = sent_ - dropped_ - heap_.size();
+        all.dropped = dropped_;
         all.senders = senders_;
         all.receivers = receivers_;
         return all;

@@ -119,6 +119,7 @@ private:
         while (const std::uint64_t count = ready(at, ~std::uint64_t{0})) {
             for (std::uint64_t i = 0; i < count; ++i) std::destroy_at(place(at + i));
             retire(at, count);
+            count_dropped(count);
             at += count;
         }
     }

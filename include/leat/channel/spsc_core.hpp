@@ -109,6 +109,10 @@ public:
         if (!alone || head + count >= wakes_at_) [[unlikely]]
             retire_to_waiter(head + count);
     }
+    // So many of those that it has taken were dropped.
+    void count_dropped(std::uint64_t count) noexcept {
+        dropped_.fetch_add(count, env::release);  // pairs with the acquire in snapshot(): they count as taken before
+    }
     [[nodiscard]] bool wait_for_item(context& line, std::coroutine_handle<> at) noexcept;
     [[nodiscard]] bool receive_gave_up() noexcept { return gave_up(receiver_); }
     [[nodiscard]] bool receive_may_go_on() noexcept { return --receiver_.units_left >= 0; }
@@ -162,6 +166,7 @@ private:
     std::uint64_t tail_seen_ = 0;
     std::uint64_t wakes_at_ = never;  // what `received` must come to before the sender has the room that it waits for
     side receiver_;
+    env::atomic<std::uint64_t> dropped_{0};  // how many of `received` were dropped instead, by an abort
 
     // Of those who wait.
     alignas(64) mutable env::mutex lock_;
