@@ -1,14 +1,14 @@
-// channel: order, bounds, the ends of its life, and values that are never lost.
+// channel: bounds, the ends of its life, and values that are never lost; what it has in common with the other kinds is in
+// tests/conformance.
 #include <leat/channel/channel.hpp>
 
-#include <algorithm>
 #include <array>
 #include <core.hpp>
 #include <memory>
 #include <vector>
 
 #include <leat/task/scope.hpp>
-#include <leat/task/timeout.hpp>
+#include <leat/task/when_all.hpp>
 
 namespace {
 
@@ -41,36 +41,12 @@ task<std::vector<int>> receives_all(leat::receiver<int> in) {
     }
 }
 
-TEST(channel, gives_values_in_the_order_sent_and_ends_when_the_last_sender_has_gone) {
-    for (const std::size_t capacity : {0U, 1U, 3U, 64U}) {
-        on_one_thread([capacity]() -> task<> {
-            auto [out, in] = leat::channel<int>(capacity);
-            leat::scope work;
-            work.spawn(sends, std::move(out), 1, 100, nullptr);
-            const std::vector<int> all = co_await receives_all(std::move(in));
-            EXPECT_EQ(all.size(), 100U);
-            EXPECT_TRUE(std::is_sorted(all.begin(), all.end()));
-            co_await work.join();
-        });
-    }
-}
-
-TEST(channel, holds_at_most_its_capacity_in_items) {
+TEST(channel, ends_for_a_task_beside_the_last_sender_in_when_all) {
     on_one_thread([]() -> task<> {
-        auto [out, in] = leat::channel<int>(3);
-        leat::scope work;
-        int sent = 0;
-        work.spawn(sends, out, 1, 10, &sent);
-        co_await giving(0, 20);
-        EXPECT_EQ(sent, 3);
-        EXPECT_EQ(out.counts().depth, 3U);
-        const auto first = co_await in.recv();
-        EXPECT_EQ(*first, 1);
-        co_await giving(0, 5);
-        EXPECT_EQ(sent, 4);
-        EXPECT_EQ(out.counts().depth, 3U);
-        in.reset();
-        co_await work.join();
+        auto [out, in] = leat::channel<int>(1);
+        auto both = leat::when_all(sends(std::move(out), 1, 5), receives_all(std::move(in)));
+        const auto got = co_await both;
+        EXPECT_EQ(std::get<1>(got), (std::vector<int>{1, 2, 3, 4, 5}));
     });
 }
 
@@ -169,68 +145,6 @@ TEST(channel, waiting_receivers_are_served_in_order_of_arrival) {
     EXPECT_EQ(got, (std::vector<std::pair<char, int>>{{'a', 1}, {'b', 2}, {'c', 3}}));
 }
 
-TEST(channel, close_lets_out_what_is_inside_and_fails_senders_with_their_value) {
-    on_one_thread([]() -> task<> {
-        auto [out, in] = leat::channel<token>(1);
-        leat::scope work;
-        EXPECT_TRUE(out.try_send(token(1)));
-        work.spawn(
-            [](leat::sender<token> mine) -> task<> {
-                const auto sent = co_await mine.send(token(2));
-                EXPECT_FALSE(sent);
-                EXPECT_EQ(sent.error().why, leat::send_error<token>::reason::closed);
-                EXPECT_EQ(sent.error().value.number(), 2);
-            },
-            out);
-        co_await leat::this_task::yield();
-        out.close();
-        co_await work.join();
-        const auto late = co_await out.send(token(3));
-        EXPECT_EQ(late.error().why, leat::send_error<token>::reason::closed);
-        EXPECT_EQ(late.error().value.number(), 3);
-        EXPECT_EQ(out.try_send(token(4)).error().value.number(), 4);
-        const auto inside = co_await in.recv();
-        EXPECT_EQ(inside->number(), 1);
-        const auto end = co_await in.recv();
-        EXPECT_EQ(end.error(), recv_error::closed);
-        EXPECT_EQ(in.try_recv().error(), recv_error::closed);
-    });
-}
-
-TEST(channel, abort_drops_what_is_inside_and_wakes_both_sides) {
-    int alive = 0;
-    on_one_thread([&]() -> task<> {
-        auto [out, in] = leat::channel<counted>(1);
-        EXPECT_TRUE(out.try_send(counted(alive)));
-        leat::scope work;
-        work.spawn(
-            [&alive](leat::sender<counted> mine) -> task<> {
-                const auto sent = co_await mine.send(counted(alive));
-                EXPECT_EQ(sent.error().why, leat::send_error<counted>::reason::aborted);
-            },
-            out);
-        co_await leat::this_task::yield();
-        in.abort();
-        EXPECT_EQ(in.counts().depth, 0U);
-        co_await work.join();
-        EXPECT_EQ(alive, 0);
-        EXPECT_EQ(in.try_recv().error(), recv_error::aborted);
-        const auto end = co_await in.recv();
-        EXPECT_EQ(end.error(), recv_error::aborted);
-
-        auto [other_out, other_in] = leat::channel<int>(1);
-        work.spawn(
-            [](leat::receiver<int> mine) -> task<> {
-                const auto item = co_await mine.recv();
-                EXPECT_EQ(item.error(), recv_error::aborted);
-            },
-            other_in);
-        co_await leat::this_task::yield();
-        other_out.abort();
-        co_await work.join();
-    });
-}
-
 TEST(channel, dropping_the_last_receiver_fails_the_sender_and_returns_the_value) {
     on_one_thread([]() -> task<> {
         auto [out, in] = leat::channel<token>(0);
@@ -260,40 +174,6 @@ TEST(channel, items_inside_are_destroyed_with_the_last_receiver) {
     EXPECT_EQ(alive, 4);
     in.reset();
     EXPECT_EQ(alive, 0);
-}
-
-TEST(channel, a_stopped_send_gives_the_value_back_and_a_stopped_recv_throws) {
-    on_one_thread([]() -> task<> {
-        auto [out, in] = leat::channel<token>(0);
-        leat::scope work;
-        bool cancelled = false;
-        work.spawn(
-            [](leat::sender<token> mine) -> task<> {
-                const auto sent = co_await mine.send(token(8));
-                EXPECT_EQ(sent.error().why, leat::send_error<token>::reason::cancelled);
-                EXPECT_EQ(sent.error().value.number(), 8);
-            },
-            out);
-        co_await giving(0, 2);
-        work.stop();
-        co_await work.join();
-        EXPECT_EQ(in.try_recv().error(), recv_error::empty);
-        leat::scope other;
-        other.spawn(
-            [&cancelled](leat::receiver<token> mine) -> task<> {
-                try {
-                    (void)co_await mine.recv();
-                } catch (const leat::cancelled&) {
-                    cancelled = true;
-                }
-            },
-            in);
-        co_await giving(0, 2);
-        other.stop();
-        co_await other.join();
-        EXPECT_TRUE(cancelled);
-        EXPECT_EQ(out.try_send(token(9)).error().value.number(), 9);  // nobody waits any more
-    });
 }
 
 TEST(channel, a_value_handed_to_a_receiver_that_is_then_stopped_arrives) {
@@ -383,25 +263,6 @@ TEST(channel, counts_what_went_through_and_who_is_there) {
     EXPECT_EQ(counts.received, 1U);
     EXPECT_EQ(counts.senders, 2U);
     EXPECT_EQ(counts.receivers, 1U);
-}
-
-TEST(channel, a_timeout_around_send_returns_the_value) {
-    on_one_thread([]() -> task<> {
-        auto [out, in] = leat::channel<token>(0);
-        auto operation = out.send(token(4));
-        const auto sent = co_await leat::timeout(std::move(operation), 1ms);
-        EXPECT_FALSE(sent);
-        EXPECT_EQ(sent.error().why, leat::send_error<token>::reason::cancelled);
-        EXPECT_EQ(sent.error().value.number(), 4);
-        auto receiving = in.recv();
-        bool timed_out = false;
-        try {
-            (void)co_await leat::timeout(std::move(receiving), 1ms);
-        } catch (const leat::timed_out&) {
-            timed_out = true;
-        }
-        EXPECT_TRUE(timed_out);
-    });
 }
 
 TEST(channel, a_producer_and_a_consumer_take_turns_without_starving_a_third) {

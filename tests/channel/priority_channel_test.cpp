@@ -89,30 +89,6 @@ TEST(priority_channel, lets_waiting_senders_in_in_order_of_arrival) {
     });
 }
 
-TEST(priority_channel, close_lets_out_what_is_inside_and_fails_senders_with_their_value) {
-    on_one_thread([]() -> task<> {
-        auto [out, in] = jobs(1);
-        EXPECT_TRUE(out.try_send({1, 1}));
-        leat::scope work;
-        work.spawn(
-            [](leat::priority_sender<job, lower_rank> mine) -> task<> {
-                const job next{2, 2};
-                const auto sent = co_await mine.send(next);
-                EXPECT_EQ(sent.error().why, why::closed);
-                EXPECT_EQ(sent.error().value.number, 2);
-            },
-            out);
-        co_await giving(0, 2);
-        out.close();
-        co_await work.join();
-        EXPECT_EQ(out.try_send({3, 3}).error().why, why::closed);
-        const auto inside = co_await in.recv();
-        EXPECT_EQ(inside->number, 1);
-        const auto end = co_await in.recv();
-        EXPECT_EQ(end.error(), recv_error::closed);
-    });
-}
-
 struct held {
     explicit held(int& alive) : one(std::make_unique<counted>(alive)) {}
     std::unique_ptr<counted> one;

@@ -1,4 +1,4 @@
-// spsc_channel through its public face: order, bounds, batches, ends, stops, threads.
+// spsc_channel: what is its own; what it has in common with the other channels is in tests/conformance.
 #include <leat/channel/spsc_channel.hpp>
 
 #include <algorithm>
@@ -26,74 +26,10 @@ using namespace std::chrono_literals;
 using why = leat::send_error<token>::reason;
 using why_many = leat::send_many_error::reason;
 
-task<> sends(leat::spsc_sender<int> out, int first, int last, int* sent) {
-    for (int i = first; i <= last; ++i) {
-        const auto result = co_await out.send(i);
-        if (!result) co_return;
-        *sent = i;
-    }
-}
-task<> receives(leat::spsc_receiver<int> in, std::vector<int>* got) {
-    for (;;) {
-        const auto item = co_await in.recv();
-        if (!item) co_return;
-        got->push_back(*item);
-    }
-}
-task<> sends_batches(leat::spsc_sender<int> out, int count, std::size_t most) {
-    std::vector<int> batch;
-    for (int i = 0; i < count; ++i) {
-        batch.push_back(i);
-        if (batch.size() < most && i + 1 < count) continue;
-        EXPECT_TRUE(co_await out.send_many(batch));
-        batch.clear();
-    }
-}
-task<> receives_batches(leat::spsc_receiver<int> in, std::size_t most, std::vector<int>* got) {
-    std::vector<int> batch(most);
-    for (;;) {
-        const auto count = co_await in.recv_many(batch);
-        if (!count) co_return;
-        EXPECT_GT(*count, 0U);
-        got->insert(got->end(), batch.begin(), batch.begin() + static_cast<std::ptrdiff_t>(*count));
-    }
-}
 std::vector<int> up_to(int count) {
     std::vector<int> all(static_cast<std::size_t>(count));
     std::iota(all.begin(), all.end(), 0);
     return all;
-}
-
-TEST(spsc_channel, gives_everything_in_order_and_then_ends) {
-    for (const unsigned threads : {1U, 2U})
-        for (const std::size_t capacity : {1U, 3U, 1024U}) {
-            std::vector<int> got;
-            leat_test::on_threads(threads, [&]() -> task<> {
-                auto [out, in] = leat::spsc_channel<int>(capacity);
-                leat::scope work;
-                int sent = 0;
-                work.spawn(receives, std::move(in), &got);
-                work.spawn(sends, std::move(out), 0, 19'999, &sent);
-                co_await work.join();
-            });
-            EXPECT_EQ(got, up_to(20'000));
-        }
-}
-
-TEST(spsc_channel, gives_batches_in_order_also_those_larger_than_itself) {
-    for (const unsigned threads : {1U, 2U})
-        for (const std::size_t capacity : {1U, 5U, 64U})
-            for (const std::size_t batch : {1U, 4U, 100U}) {
-                std::vector<int> got;
-                leat_test::on_threads(threads, [&]() -> task<> {
-                    auto [out, in] = leat::spsc_channel<int>(capacity);
-                    leat::scope work;
-                    work.spawn(sends_batches, std::move(out), 5'000, batch);
-                    work.spawn(receives_batches, std::move(in), 7U, &got);
-                    co_await work.join();
-                });
-                EXPECT_EQ(got, up_to(5'000));
-            }
 }
 
 TEST(spsc_channel, plain_threads_exchange_everything_in_order) {
@@ -127,26 +63,6 @@ TEST(spsc_channel, plain_threads_exchange_everything_in_order) {
     }
 }
 
-TEST(spsc_channel, holds_at_most_its_capacity) {
-    on_one_thread([]() -> task<> {
-        auto [out, in] = leat::spsc_channel<int>(3);
-        leat::scope work;
-        int sent = 0;
-        work.spawn(sends, std::move(out), 1, 10, &sent);
-        co_await giving(0, 5);
-        EXPECT_EQ(sent, 3);
-        EXPECT_EQ(in.counts().depth, 3U);
-        EXPECT_EQ(in.counts().capacity, 3U);
-        const auto first = co_await in.recv();
-        EXPECT_EQ(*first, 1);
-        co_await giving(0, 5);
-        EXPECT_EQ(sent, 4);
-        in.reset();
-        co_await work.join();
-        EXPECT_EQ(sent, 4);
-    });
-}
-
 TEST(spsc_channel, try_forms_say_full_and_empty) {
     auto [out, in] = leat::spsc_channel<token>(2);
     EXPECT_EQ(in.try_recv().error(), recv_error::empty);
@@ -172,68 +88,6 @@ TEST(spsc_channel, try_forms_say_full_and_empty) {
     EXPECT_EQ(in.try_recv_many(got).error(), recv_error::empty);
 }
 
-TEST(spsc_channel, close_lets_out_what_is_inside_and_gives_the_sender_its_values_back) {
-    on_one_thread([]() -> task<> {
-        auto [out, in] = leat::spsc_channel<token>(1);
-        leat::scope work;
-        EXPECT_TRUE(out.try_send(token(1)));
-        work.spawn(
-            [](leat::spsc_sender<token> mine) -> task<> {
-                const auto sent = co_await mine.send(token(2));
-                EXPECT_EQ(sent.error().why, why::closed);
-                EXPECT_EQ(sent.error().value.number(), 2);
-                std::vector<token> batch;
-                batch.emplace_back(3);
-                const auto many = co_await mine.send_many(batch);
-                EXPECT_EQ(many.error().why, why_many::closed);
-                EXPECT_EQ(many.error().sent, 0U);
-                EXPECT_EQ(batch[0].number(), 3);
-            },
-            std::move(out));
-        co_await giving(0, 2);
-        in.close();
-        co_await work.join();
-        const auto inside = co_await in.recv();
-        EXPECT_EQ(inside->number(), 1);
-        const auto end = co_await in.recv();
-        EXPECT_EQ(end.error(), recv_error::closed);
-        EXPECT_EQ(in.try_recv().error(), recv_error::closed);
-    });
-}
-
-TEST(spsc_channel, abort_wakes_both_sides_and_what_is_inside_is_dropped) {
-    int alive = 0;
-    on_one_thread([&]() -> task<> {
-        auto [out, in] = leat::spsc_channel<counted>(1);
-        leat::scope work;
-        EXPECT_TRUE(out.try_send(counted(alive)));
-        work.spawn(
-            [&alive](leat::spsc_sender<counted> mine) -> task<> {
-                const auto sent = co_await mine.send(counted(alive));
-                EXPECT_EQ(sent.error().why, leat::send_error<counted>::reason::aborted);
-            },
-            std::move(out));
-        co_await giving(0, 2);
-        in.abort();
-        co_await work.join();
-        EXPECT_EQ(in.try_recv().error(), recv_error::aborted);
-        EXPECT_EQ(alive, 0);
-        const auto end = co_await in.recv();
-        EXPECT_EQ(end.error(), recv_error::aborted);
-
-        auto [other_out, other_in] = leat::spsc_channel<int>(1);
-        work.spawn(
-            [](leat::spsc_receiver<int> mine) -> task<> {
-                const auto item = co_await mine.recv();
-                EXPECT_EQ(item.error(), recv_error::aborted);
-            },
-            std::move(other_in));
-        co_await giving(0, 2);
-        other_out.abort();
-        co_await work.join();
-    });
-}
-
 TEST(spsc_channel, dropping_the_receiver_fails_the_sender_and_destroys_what_is_inside) {
     int alive = 0;
     auto [out, in] = leat::spsc_channel<counted>(4);
@@ -243,58 +97,6 @@ TEST(spsc_channel, dropping_the_receiver_fails_the_sender_and_destroys_what_is_i
     EXPECT_EQ(alive, 0);
     EXPECT_EQ(out.try_send(counted(alive)).error().why, leat::send_error<counted>::reason::aborted);
     EXPECT_EQ(alive, 0);
-}
-
-TEST(spsc_channel, what_a_gone_sender_has_left_is_destroyed_with_the_receiver) {
-    int alive = 0;
-    auto [out, in] = leat::spsc_channel<counted>(4);
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(out.try_send(counted(alive)));
-    out.reset();
-    EXPECT_TRUE(in.try_recv());
-    EXPECT_EQ(alive, 2);
-    in.reset();
-    EXPECT_EQ(alive, 0);
-}
-
-TEST(spsc_channel, a_stopped_send_gives_the_value_back_and_a_stopped_recv_throws) {
-    on_one_thread([]() -> task<> {
-        auto [out, in] = leat::spsc_channel<token>(1);
-        leat::scope work;
-        EXPECT_TRUE(out.try_send(token(1)));
-        work.spawn(
-            [](leat::spsc_sender<token>& mine) -> task<> {
-                const auto sent = co_await mine.send(token(8));
-                EXPECT_EQ(sent.error().why, why::cancelled);
-                EXPECT_EQ(sent.error().value.number(), 8);
-                std::vector<token> batch;
-                batch.emplace_back(9);
-                const auto many = co_await mine.send_many(batch);  // asked to stop before
-                EXPECT_EQ(many.error().why, why_many::cancelled);
-                EXPECT_EQ(batch[0].number(), 9);
-            },
-            std::ref(out));
-        co_await giving(0, 2);
-        work.stop();
-        co_await work.join();
-        EXPECT_EQ(in.try_recv()->number(), 1);
-        leat::scope other;
-        bool cancelled = false;
-        other.spawn(
-            [&cancelled](leat::spsc_receiver<token>& mine) -> task<> {
-                try {
-                    (void)co_await mine.recv();
-                } catch (const leat::cancelled&) {
-                    cancelled = true;
-                }
-            },
-            std::ref(in));
-        co_await giving(0, 2);
-        other.stop();
-        co_await other.join();
-        EXPECT_TRUE(cancelled);
-        EXPECT_TRUE(out.try_send(token(10)));  // nobody waits any more
-        EXPECT_EQ(in.try_recv()->number(), 10);
-    });
 }
 
 TEST(spsc_channel, a_stopped_batch_says_how_many_are_inside) {
@@ -329,17 +131,6 @@ TEST(spsc_channel, a_batch_asks_for_nothing_when_it_is_empty) {
         EXPECT_TRUE(co_await out.send_many({}));
         const auto none = co_await in.recv_many({});
         EXPECT_EQ(*none, 0U);
-    });
-}
-
-TEST(spsc_channel, a_timeout_around_send_returns_the_value) {
-    on_one_thread([]() -> task<> {
-        auto [out, in] = leat::spsc_channel<token>(1);
-        EXPECT_TRUE(out.try_send(token(1)));
-        auto operation = out.send(token(4));
-        const auto sent = co_await leat::timeout(std::move(operation), 1ms);
-        EXPECT_EQ(sent.error().why, why::cancelled);
-        EXPECT_EQ(sent.error().value.number(), 4);
     });
 }
 

@@ -85,24 +85,6 @@ TEST(watch, the_last_value_is_seen_before_the_end) {
     });
 }
 
-TEST(watch, a_stopped_wait_sees_the_change_later) {
-    on_one_thread([]() -> task<> {
-        auto [out, in] = leat::watch(1);
-        leat::scope work;
-        work.spawn(
-            [](leat::watch_receiver<int>& mine) -> task<> {
-                (void)co_await mine.changed();
-                ADD_FAILURE() << "it was stopped";
-            },
-            std::ref(in));
-        co_await giving(0, 2);
-        work.stop();
-        co_await work.join();
-        out.send(2);
-        EXPECT_TRUE(co_await in.changed());
-    });
-}
-
 TEST(watch, threads_see_values_in_order_and_all_see_the_last) {
     auto [out, in] = leat::watch(0);
     std::vector<std::thread> receivers;
