@@ -1,5 +1,6 @@
 # Tests, examples and benchmarks: each found by its folder (CONTRIBUTING.md says which file goes where).
 find_package(GTest REQUIRED)
+find_package(rapidcheck REQUIRED)
 include(GoogleTest)
 
 # Every test ends by itself; this only turns a hang into a failure.
@@ -32,6 +33,7 @@ endfunction()
 foreach(layer IN LISTS leat_layers)
     leat_tests(${layer} leat_test_support leat_${layer} leat_core)  # below runtime there is nothing to run a task on
 endforeach()
+target_link_libraries(leat_channel_tests PRIVATE rapidcheck)
 set_source_files_properties(tests/task/no_tail_calls_test.cpp PROPERTIES COMPILE_OPTIONS -O1)
 leat_tests(conformance leat_test_support leat_flow)
 if(TARGET leat)
