@@ -265,6 +265,102 @@ TEST(select, one_that_waits_for_a_future_sees_its_end_or_the_stop_and_leaves_the
         }));
 }
 
+// --- Arms that watch what is not used up ---
+
+struct bells {
+    explore::hand_executor worker;
+    leat::stop_source stop;
+    leat::event a, b;
+    std::size_t won = 9;  // the worker's own
+};
+leat::task<> waits_for_a_bell(bells& all) {
+    auto won = co_await leat::select_biased(leat::on_event(all.a), leat::on_event(all.b));
+    all.won = won.cancelled() ? 2 : won.index();
+}
+
+TEST(select, of_two_events_that_are_set_at_once_one_wins_and_both_stay_set) {
+    for (const bool with_stop : {false, true})
+        expect_right(explore::run({.preemption_bound = 3}, [with_stop] {
+            auto all = std::make_shared<bells>();
+            explore::thread("rings a", [all] { all->a.set(); });
+            explore::thread("rings b", [all] { all->b.set(); });
+            if (with_stop) explore::thread("stopper", [all] { all->stop.request_stop(); });
+            explore::run_line(all->worker, "waits", waits_for_a_bell(*all), &all->stop);
+            explore::join_all();
+            explore::check(all->won < 2 || (with_stop && all->won == 2), "one has won");
+            explore::check(all->a.is_set() && all->b.is_set() && all->worker.idle(), "both are set, nothing is left");
+        }));
+}
+
+// One is set, and never the other: whoever is published second still sees it.
+TEST(select, two_that_watch_the_same_events_in_opposite_orders_both_see_the_one_that_is_set) {
+    expect_right(explore::run({.preemption_bound = 3}, [] {
+        auto all = std::make_shared<bells>();
+        explore::thread("one", [all] {
+            auto won = block_on(leat::select_biased(leat::on_event(all->a), leat::on_event(all->b)));
+            explore::check(won.index() == 0, "a was set");
+        });
+        explore::thread("other", [all] {
+            auto won = block_on(leat::select_biased(leat::on_event(all->b), leat::on_event(all->a)));
+            explore::check(won.index() == 1, "a was set");
+        });
+        all->a.set();
+        explore::join_all();
+        explore::check(all->a.is_set() && !all->b.is_set(), "they have left them as they were");
+    }));
+}
+
+TEST(select, an_event_may_be_destroyed_by_who_has_selected_it_while_the_other_is_set) {
+    expect_right(explore::run({.preemption_bound = 3}, [] {
+        struct state {
+            std::unique_ptr<leat::event> a = std::make_unique<leat::event>();
+            leat::event b;
+        };
+        auto all = std::make_shared<state>();
+        explore::thread("rings a", [bell = all->a.get()] { bell->set(); });
+        explore::thread("rings b", [all] { all->b.set(); });
+        auto won = block_on(leat::select_biased(leat::on_event(*all->a), leat::on_event(all->b)));
+        if (won.index() == 1) all->a->blocking_wait();
+        all->a.reset();
+        explore::join_all();
+    }));
+}
+
+TEST(select, an_item_that_comes_as_an_event_is_set_is_received_or_stays) {
+    for (const std::size_t capacity : {0U, 1U})
+        expect_right(explore::run({.preemption_bound = 3}, [capacity] {
+            auto all = std::make_shared<scene>(capacity);
+            auto bell = std::make_shared<leat::event>();
+            explore::thread("sender",
+                            [all] { explore::check(all->a.out.blocking_send(item(1)).has_value(), "it is received"); });
+            explore::thread("rings", [bell] { bell->set(); });
+            auto won = block_on(leat::select_biased(leat::on_recv(all->a.in), leat::on_event(*bell)));
+            if (won.index() == 0) {
+                all->take(won.get<0>());
+            } else {
+                auto got = all->a.in.blocking_recv();
+                all->take(got);
+            }
+            explore::join_all();
+            explore::check(all->got[1] == 1 && bell->is_set(), "received once");
+        }));
+}
+
+TEST(select, of_two_futures_that_are_set_at_once_one_wins_and_both_values_stay) {
+    expect_right(explore::run({.preemption_bound = 3}, [] {
+        leat::promise<int> left, right;
+        const leat::future<int> a = left.get_future(), b = right.get_future();
+        explore::thread("left", [&left] { left.set_value(5); });
+        explore::thread("right", [&right] { right.set_value(6); });
+        auto won = block_on(leat::select_biased(leat::on_done(a), leat::on_done(b)));
+        explore::check(won.index() == 0 ? a.done() : b.done(), "what has won is done");
+        explore::check(a.blocking_get() == 5 && b.blocking_get() == 6, "the values are there");
+        explore::join_all();
+    }));
+}
+
+// --- What an arm that loses leaves behind ---
+
 // A heavy item that waits in a select lets the light one behind it in when another arm wins.
 TEST(select, an_arm_that_loses_lets_in_who_waits_behind_it) {
     expect_right(explore::run({.preemption_bound = 3}, [] {
