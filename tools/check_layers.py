@@ -21,6 +21,7 @@ external = {
     "base": ["fmt/", "explore/env.hpp"],  # the seam's other side, in tests/support
     "task": ["boost/context/"],
     "io": ["boost/asio", "boost/system/"],
+    "process": ["boost/pfr/"],
     "flow": ["sqlite3.h", "toml++/", "re2/", "zstd.h", "xxhash.h", "boost/json"],
     "cli": ["CLI/"],
 }
