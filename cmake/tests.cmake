@@ -45,6 +45,24 @@ endif()
 
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
+# What the compiler must refuse, and with which words.
+if(EXISTS ${PROJECT_SOURCE_DIR}/tests/process/refused/run.sh)
+    add_test(NAME process.refused COMMAND bash ${PROJECT_SOURCE_DIR}/tests/process/refused/run.sh ${CMAKE_CXX_COMPILER})
+endif()
+
+# tests/fuzz/NAME_fuzz.cpp: libFuzzer's programs, where Clang's sanitizer looks on; as tests a few seconds of each.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_FLAGS MATCHES "-fsanitize=address")
+    file(GLOB fuzzers CONFIGURE_DEPENDS tests/fuzz/*_fuzz.cpp)
+    foreach(source IN LISTS fuzzers)
+        get_filename_component(name ${source} NAME_WE)
+        add_executable(${name} ${source})
+        target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+        target_link_libraries(${name} PRIVATE leat_options leat_flow)
+        add_test(NAME fuzz.${name} COMMAND ${name} -runs=200000 -seed=1 -max_len=512 -rss_limit_mb=1024)
+    endforeach()
+endif()
+
 # The core a second time, on the interleaving explorer instead of the machine. Never linked with the first one.
 if(EXISTS ${PROJECT_SOURCE_DIR}/tests/support/explore/env.hpp)
     file(GLOB_RECURSE explorer CONFIGURE_DEPENDS tests/support/explore/*.cpp src/base/*.cpp)

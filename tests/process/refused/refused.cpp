@@ -1,0 +1,57 @@
+// What the compiler must refuse. run.sh beside it compiles this once for each line "#if CASE == n  // words that must come".
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include <leat/process/codec.hpp>
+
+namespace refused {
+
+enum class big { first = 1000 };
+struct with_reference {
+    int& value;
+};
+struct with_pointer {
+    int count;
+    const char* text;
+};
+union either {
+    int number;
+    float real;
+};
+
+#if CASE == 0  // nothing
+[[maybe_unused]] const auto crosses = leat::encode(std::vector<int>{1, 2});
+#elif CASE == 1   // a pointer cannot cross to another process
+const auto text = leat::encode(static_cast<const char*>("text"));
+#elif CASE == 2   // a pointer cannot cross to another process
+const auto text = leat::encode(std::vector<with_pointer>());
+#elif CASE == 3   // a smart pointer cannot cross to another process
+const auto value = leat::decode<std::unique_ptr<int>>("");
+#elif CASE == 4   // a view cannot cross to another process
+const auto value = leat::decode<std::string_view>("");
+#elif CASE == 5   // a view cannot cross to another process
+const auto value = leat::encode(std::span<const int>());
+#elif CASE == 6   // a reference cannot cross to another process
+static_assert(leat::must_cross_processes<int&>);
+#elif CASE == 7   // a reference cannot cross to another process
+static_assert(leat::must_cross_processes<std::vector<std::reference_wrapper<int>>>);
+#elif CASE == 8   // a C array cannot cross to another process
+const auto value = leat::encode("text");
+#elif CASE == 9   // a union cannot cross to another process
+const auto value = leat::encode(either());
+#elif CASE == 10  // a long double cannot cross to another process
+const auto value = leat::encode(1.0L);
+#elif CASE == 11  // this enumeration has no enumerators from -128 to 255
+const auto value = leat::encode(big::first);
+#elif CASE == 12  // this aggregate has a member that is a reference
+static_assert(leat::must_cross_processes<with_reference>);
+#elif CASE == 13  // this type cannot cross to another process
+static_assert(leat::must_cross_processes<std::function<void()>>);
+#elif CASE == 14  // this type cannot cross to another process
+static_assert(leat::must_cross_processes<void>);
+#endif
+
+}  // namespace refused
