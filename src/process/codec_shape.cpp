@@ -107,12 +107,16 @@ private:
         }
     }
 
+    // With the sign of a number of so many bytes in all the bits above.
+    static std::uint64_t extended(std::uint64_t value, std::size_t bytes) {
+        const auto unused = static_cast<unsigned>(64 - 8 * bytes);
+        return static_cast<std::uint64_t>(static_cast<std::int64_t>(value << unused) >> unused);
+    }
+
     bool enumerator(const shape& expected) {
         std::uint64_t value = 0;
         std::memcpy(&value, at_, expected.bytes);
-        const unsigned unused = static_cast<unsigned>(64 - 8 * expected.bytes);
-        if (expected.how == form::integer)
-            value = static_cast<std::uint64_t>(static_cast<std::int64_t>(value << unused) >> unused);
+        if (expected.how == form::integer) value = extended(value, expected.bytes);
         if (!expected.valid(value)) return wrong(at_, {"an enumerator"}, number(value, expected.how == form::integer));
         at_ += expected.bytes;
         return true;
@@ -130,9 +134,7 @@ private:
         start_ = at_;
         const auto first = static_cast<unsigned char>(*at_++);
         if (first < 0x80) return found = {natural, 0, first}, true;
-        if (first >= tag::negative_fix)
-            return found = {negative, 0, static_cast<std::uint64_t>(std::int64_t{static_cast<signed char>(first)})},
-                   true;
+        if (first >= tag::negative_fix) return found = {negative, 0, first - std::uint64_t{256}}, true;
         if (first >= tag::fix_string && first < tag::nil) return found = {string, 0, first & 0x1fU}, true;
         if (first >= tag::fix_array && first < tag::fix_string) return found = {array, 0, first & 0xfU}, true;
         if (first < tag::fix_array) return found = {map, 0, first & 0xfU}, true;
@@ -162,13 +164,13 @@ private:
             case tag::natural64:
                 return sized<std::uint64_t>(found, natural);
             case tag::integer8:
-                return sized<std::uint8_t>(found, negative) && widened<std::int8_t>(found);
+                return sized<std::uint8_t>(found, negative) && widened(found, 1);
             case tag::integer16:
-                return sized<std::uint16_t>(found, negative) && widened<std::int16_t>(found);
+                return sized<std::uint16_t>(found, negative) && widened(found, 2);
             case tag::integer32:
-                return sized<std::uint32_t>(found, negative) && widened<std::int32_t>(found);
+                return sized<std::uint32_t>(found, negative) && widened(found, 4);
             case tag::integer64:
-                return sized<std::uint64_t>(found, negative) && widened<std::int64_t>(found);
+                return sized<std::uint64_t>(found, negative) && widened(found, 8);
             case tag::string8:
                 return sized<std::uint8_t>(found, string);
             case tag::string16:
@@ -198,10 +200,10 @@ private:
         return true;
     }
     // A number that was written as a signed one need not be negative.
-    template <class N>
-    static bool widened(item& found) {
-        const std::int64_t value = static_cast<N>(found.number);
-        found = {value < 0 ? item::type::negative : item::type::natural, 0, static_cast<std::uint64_t>(value)};
+    static bool widened(item& found, std::size_t bytes) {
+        const std::uint64_t value = extended(found.number, bytes);
+        const bool negative = static_cast<std::int64_t>(value) < 0;
+        found = {negative ? item::type::negative : item::type::natural, 0, value};
         return true;
     }
 

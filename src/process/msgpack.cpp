@@ -53,22 +53,21 @@ void writer::real(float value) { put(tag::real32, std::bit_cast<std::uint32_t>(v
 void writer::real(double value) { put(tag::real64, std::bit_cast<std::uint64_t>(value)); }
 
 // tag16 is followed by the tag for 32 bits in each family.
-void writer::header(std::size_t count, unsigned char fix, std::size_t fix_below, unsigned char tag16) {
+void writer::length(std::size_t count, unsigned char tag16) {
     if (count > 0xffff'ffff) throw not_encodable("a length does not fit in 32 bits");
-    if (count < fix_below) *room(1) = static_cast<char>(fix | count), ++at_;
-    else if (count <= 0xffff) put(tag16, static_cast<std::uint16_t>(count));
+    if (count <= 0xffff) put(tag16, static_cast<std::uint16_t>(count));
     else put(static_cast<unsigned char>(tag16 + 1), static_cast<std::uint32_t>(count));
 }
 
 void writer::long_string(std::string_view text) {
     if (text.size() <= 0xff) put(tag::string8, static_cast<std::uint8_t>(text.size()));
-    else header(text.size(), 0, 0, tag::string16);
+    else length(text.size(), tag::string16);
     bytes(text.data(), text.size());
 }
 
 void writer::bin(std::size_t size) {
     if (size <= 0xff) put(tag::bin8, static_cast<std::uint8_t>(size));
-    else header(size, 0, 0, tag::bin16);
+    else length(size, tag::bin16);
 }
 
 void writer::bytes(const void* data, std::size_t size) {

@@ -130,12 +130,10 @@ Container copied_from(std::string_view bytes) {
     alignas(element) std::array<char, most * sizeof(element)> piece;
     Container made;
     if constexpr (requires { made.reserve(most); }) made.reserve(bytes.size() / sizeof(element));
-    while (!bytes.empty()) {
-        const std::size_t size = std::min(piece.size(), bytes.size());
-        std::memcpy(piece.data(), bytes.data(), size);
+    for (std::size_t size = 0; !bytes.empty(); bytes.remove_prefix(size)) {
+        size = bytes.copy(piece.data(), piece.size());
         const auto* const first = reinterpret_cast<const element*>(piece.data());
         made.insert(made.end(), first, first + size / sizeof(element));
-        bytes.remove_prefix(size);
     }
     return made;
 }

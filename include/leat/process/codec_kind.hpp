@@ -169,7 +169,6 @@ consteval kind kind_of() {
         return has_known_enumerators<T>() ? kind::enumeration : kind::unknown_enumerators;
     else if constexpr (std::is_array_v<T>) return kind::c_array;
     else if constexpr (std::is_union_v<T>) return kind::union_;
-    else if constexpr (!std::is_class_v<T>) return kind::unknown;  // void, a function
     else if constexpr (std::is_same_v<T, std::string>) return kind::string;
     else if constexpr (is_a<T, std::chrono::duration> || is_a<T, std::chrono::time_point>) return kind::time;
     else if constexpr (is_a<T, std::optional>) return kind::optional;
@@ -178,13 +177,14 @@ consteval kind kind_of() {
     else if constexpr (is_std_array<T>) return kind::array;
     else if constexpr (is_a<T, std::unique_ptr> || is_a<T, std::shared_ptr> || is_a<T, std::weak_ptr>)
         return kind::owning_pointer;
-    else if constexpr (is_a<T, std::initializer_list>) return kind::view;
-    else if constexpr (std::ranges::view<T> || std::ranges::borrowed_range<T>) return kind::view;
+    else if constexpr (std::ranges::view<T> || std::ranges::borrowed_range<T> || is_a<T, std::initializer_list>)
+        return kind::view;
     else if constexpr (map_like<T>) return kind::map;
     else if constexpr (set_like<T>) return kind::set;
     else if constexpr (sequence_like<T>) return kind::sequence;
-    else if constexpr (!std::is_aggregate_v<T>) return kind::unknown;
-    else return std::is_move_assignable_v<T> ? kind::aggregate : kind::unassignable;
+    else if constexpr (std::is_aggregate_v<T>)
+        return std::is_move_assignable_v<T> ? kind::aggregate : kind::unassignable;
+    else return kind::unknown;  // also void and functions
 }
 
 template <class... T>

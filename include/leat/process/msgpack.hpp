@@ -67,8 +67,14 @@ public:
         }
     }
     // Followed by as many items; twice as many for a map.
-    void array(std::size_t count) { header(count, tag::fix_array, 16, tag::array16); }
-    void map(std::size_t count) { header(count, tag::fix_map, 16, tag::map16); }
+    void array(std::size_t count) {
+        if (count < 16) *room(1) = static_cast<char>(tag::fix_array | count), ++at_;
+        else length(count, tag::array16);
+    }
+    void map(std::size_t count) {
+        if (count < 16) *room(1) = static_cast<char>(tag::fix_map | count), ++at_;
+        else length(count, tag::map16);
+    }
     // Followed by calls of raw() or bytes() that add up to `size`.
     void bin(std::size_t size);
     // Room for so many bytes, which the caller fills.
@@ -95,7 +101,7 @@ private:
     void long_string(std::string_view text);
     template <class N>
     void put(unsigned char first, N value);
-    void header(std::size_t count, unsigned char fix, std::size_t fix_below, unsigned char tag16);
+    void length(std::size_t count, unsigned char tag16);
 
     std::string& out_;
     char* at_ = nullptr;
