@@ -4,6 +4,7 @@
 #include <leat/base/machine.hpp>
 #include <leat/io/pipe.hpp>
 #include <leat/io/signals.hpp>
+#include <leat/process/codec.hpp>
 #include <leat/process/command.hpp>
 #include <leat/process/persistent_pool.hpp>
 
@@ -62,6 +63,17 @@ leat::task<std::string> through_a_pipe() {
     co_return std::string(bytes.data(), *count);
 }
 
+struct reading {
+    std::string sensor;
+    std::vector<double> values;
+};
+leat::task<std::string> value_as_a_message() {
+    const std::string message = leat::encode(reading{"roof", {20.5, 21}});
+    const auto again = leat::decode<reading>(message);
+    const auto garbage = leat::decode<reading>("garbage");
+    co_return text(again->sensor, " ", again->values.size(), "; ", garbage.error().text());
+}
+
 leat::task<std::string> wait_for_a_signal() {
     leat::io::signals reload({SIGHUP});
     (void)::kill(::getpid(), SIGHUP);  // raise() would send it to this worker, and workers take none
@@ -80,6 +92,7 @@ constexpr example all[] = {
     {"end_a_program_in_time", end_a_program_in_time},
     {"ask_workers", ask_workers},
     {"through_a_pipe", through_a_pipe},
+    {"value_as_a_message", value_as_a_message},
     {"wait_for_a_signal", wait_for_a_signal},
     {"cpus_to_use", cpus_to_use},
 };
