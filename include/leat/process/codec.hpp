@@ -20,10 +20,10 @@
 //
 //     unpack may return a std::optional of the type: none refuses the message. What it throws comes out of decode().
 //
-// What may not: pointers, smart pointers, references and views, long double, unions, C arrays (use std::array, also as a member
-// of an aggregate), aggregates with bases or more than 100 members. All but the last are refused when compiling, with a message
-// that begins with "leat:" and says what to use instead; so are enumerations without enumerators that could be checked
-// (leat::any_enum_value).
+// What may not is refused when compiling, with a message that begins with "leat:" and says what to use instead: pointers, smart
+// pointers, references and views; long double; unions; C arrays; enumerations without enumerators that could be checked
+// (leat::any_enum_value); aggregates with const or reference members. In Boost.PFR's words instead: aggregates with bases, bit
+// fields or C arrays (use std::array), or with more than 100 members.
 //
 // The messages are for this machine, and for the same program: the bytes are in its order, an aggregate has no names of its
 // members. codec_type_hash() tells whether two programs mean the same; compare it once, where they meet.
