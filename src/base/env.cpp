@@ -14,6 +14,7 @@
 #    include <unistd.h>
 
 #    include <leat/base/bug.hpp>
+#    include <leat/base/over_fork.hpp>
 #    include <leat/base/sanitizer.hpp>
 
 namespace leat::env {
@@ -51,6 +52,19 @@ bool futex_wait_until(const atomic<std::uint32_t>& word, std::uint32_t expected,
 
 void futex_wake(const atomic<std::uint32_t>& word, int count) noexcept {
     futex(word, FUTEX_WAKE, static_cast<std::uint32_t>(count), nullptr);
+}
+
+namespace {
+mutex* held_over_fork = nullptr;
+}
+
+void hold_over_fork(mutex& lock) noexcept {
+    if (held_over_fork != nullptr) bug("hold_over_fork: there is a lock already");
+    held_over_fork = &lock;
+    const auto take = [] { held_over_fork->lock(); };
+    const auto leave = [] { held_over_fork->unlock(); };
+    // Where there is no memory for it a child may wait for a lock that nobody holds: no worse than without.
+    (void)::pthread_atfork(take, leave, leave);
 }
 
 void mutex::lock_slow() noexcept {
