@@ -33,10 +33,9 @@ bool channel_core::wait_in(waiter_queue& queue, end_waiter& self, context& line,
     return true;
 }
 
-void channel_core::wait_in(waiter_queue& queue, end_waiter& self, context& line, context::ticket wait) noexcept {
+void channel_core::wait_in(waiter_queue& queue, end_waiter& self, context& line) noexcept {
     self.how = result::none;
     self.line = &line;
-    self.wait = wait;
     queue.push_back(self);
 }
 

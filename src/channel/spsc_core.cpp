@@ -89,7 +89,8 @@ bool spsc_core::wait_for_room(context& line, std::coroutine_handle<> at, std::ui
     do {
         if (index(seen) >= needs) {
             sender_.queue.remove(sender_.node);
-            return !line.withdraw(sender_.node.wait, context::wake::ready);  // else a stop has ended it, and resumes
+            // False: a stop has ended it, and resumes.
+            return !line.withdraw(line.current_ticket(), context::wake::ready);
         }
         // relaxed, both: invariant 2 is about this word alone.
     } while (!received_.compare_exchange_weak(seen, seen | bit_waited_for, env::relaxed, env::relaxed));
@@ -108,7 +109,7 @@ bool spsc_core::wait_for_item(context& line, std::coroutine_handle<> at) noexcep
     do {
         if (index(seen) != head) {
             receiver_.queue.remove(receiver_.node);
-            return !line.withdraw(receiver_.node.wait, context::wake::ready);  // as above
+            return !line.withdraw(line.current_ticket(), context::wake::ready);  // as above
         }
     } while (!sent_.compare_exchange_weak(seen, seen | bit_waited_for, env::relaxed, env::relaxed));  // as above
     return true;

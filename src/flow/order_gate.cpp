@@ -74,7 +74,7 @@ void order_gate::wake_locked(resume_list& woken) noexcept {
         const auto& asks = static_cast<look&>(*each);
         if (!holds(asks.what, asks.place)) continue;
         waiting_.remove(*each);
-        if (each->line->claim(each->wait, context::wake::ready)) woken.add(*each);
+        if (each->claim()) woken.add(*each);
     }
 }
 

@@ -32,6 +32,13 @@ void event_loop::put(work_item& item, priority as) noexcept {
     sleep_.unpark();
 }
 
+void event_loop::post_all(item_list& items, std::uint32_t count) noexcept {
+    if (env::this_thread(env::slot::worker) == &seat_) return ready_.append(items);
+    const visitors::visit inside(visitors_);
+    inbox_.push_all(items, count);
+    sleep_.unpark();
+}
+
 void event_loop::start(timer& timer) noexcept {
     if (env::this_thread(env::slot::worker) == &seat_) return void(timers_.start(timer));
     const visitors::visit inside(visitors_);

@@ -32,7 +32,7 @@ work_item* inbox::pop_urgent() noexcept {
     return left(items_.pop_urgent());
 }
 
-void inbox::push_all(ready_queue& chain, std::uint32_t count) noexcept {
+void inbox::push_all(item_list& chain, std::uint32_t count) noexcept {
     env::lock_guard held(lock_);
     items_.append(chain);
     count_.store(count_.load(env::relaxed) + count, env::seq_cst);  // as in push()

@@ -22,8 +22,8 @@ void local_queue::push(work_item& item, inbox& rest) noexcept {
         for (std::uint64_t i = 0; i < half; ++i) older[i] = at(head + i).load(env::relaxed);
         // acq_rel: as in pop().
         if (!head_.compare_exchange_strong(head, head + half, env::acq_rel, env::acquire)) continue;
-        ready_queue chain;
-        for (work_item* const each : older) chain.push(*each, priority::normal);
+        item_list chain;
+        for (work_item* const each : older) chain.push(*each);
         rest.push_all(chain, half);
     }
 }

@@ -21,6 +21,8 @@ constexpr std::uint64_t searching(std::uint64_t idle) { return idle >> 32U; }
 
 constexpr unsigned lifo_in_a_row = 16;  // then the queue has its turn, so that two tasks cannot starve the rest
 constexpr unsigned looks_outside = 61;  // every so many items a worker looks at the inbox, timers and events
+// So many items that are posted together go to the worker's own queue; more, which would not stay there, go past it.
+constexpr std::uint32_t fit_the_queue = 64;
 constexpr int search_rounds = 4;
 // While others fork, who finds nothing looks again for about as long as it would take to wake it: some 50 microseconds.
 // Seldom, since each look takes the cache line of a deque from its owner.
@@ -130,6 +132,13 @@ void thread_pool::post(work_item& item) noexcept {
     } else if (work_item* const former = self->lifo.exchange(&item, env::seq_cst)) {
         self->queue.push(*former, inbox_);
     }
+    notify();
+}
+
+void thread_pool::post_all(item_list& items, std::uint32_t count) noexcept {
+    if (count <= fit_the_queue && here() != nullptr) return executor::post_all(items, count);
+    const visitors::visit inside(visitors_);
+    inbox_.push_all(items, count);
     notify();
 }
 

@@ -74,7 +74,7 @@ bool completion::block_until(time_point deadline, const char* what) noexcept {
     lone_waiter self;
     if (!suspend(self, line, {}, what)) return true;
     if (deadline == time_point::max()) line.park();
-    else line.park_until(deadline, self.wait);
+    else line.park_until(deadline, line.current_ticket());
     return leave(self);
 }
 

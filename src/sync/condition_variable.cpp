@@ -64,7 +64,7 @@ bool condition_variable::blocking_sleep(mutex::guard& held, time_limit limit) no
     mutex* const of = held.lock();
     thread_line line("blocking_wait");
     request self({this, &held});
-    if (self.begin(line, {}) && line.commit_wait()) line.park_until(limit.from(env::now()), self.wait);
+    if (self.begin(line, {}) && line.commit_wait()) line.park_until(limit.from(env::now()), line.current_ticket());
     const bool woken = self.end();
     held = of->blocking_lock(self.locked_at);
     return woken;

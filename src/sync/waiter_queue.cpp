@@ -46,10 +46,12 @@ void resume_list::resume_all() noexcept {
     while (first_ != nullptr) {
         waiter& each = *first_;
         first_ = each.next;
-        if (first_ != nullptr) fetch_ahead(*first_);
         each.resume();
     }
     last_ = nullptr;
+    if (together_.where == nullptr) return;
+    item_chain posted = std::exchange(together_, {});
+    posted.where->post_all(posted.items, posted.count);
 }
 
 }  // namespace leat

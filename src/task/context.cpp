@@ -6,8 +6,6 @@
 
 namespace leat {
 
-static_assert(sizeof(std::source_location) == sizeof(void*), "each context holds one");
-
 bool context::begin(std::coroutine_handle<> at, const char* what, interruptible how, std::uint64_t suspended) noexcept {
     if (!is_linked()) link();
     resume_point_ = at;
@@ -48,11 +46,27 @@ bool context::claim(ticket which, wake reason) noexcept {
     std::uint64_t before = word_.load(env::acquire);
     for (;;) {
         if ((before & ~(bit_stop | bit_suspended)) != which.word) return false;
-        const std::uint64_t after = (before & ~(mask_state | mask_reason)) | state_claimed |
-                                    (static_cast<std::uint64_t>(reason) << shift_reason);
         // acq_rel: sees the line's resume point (release in begin), and lets later losers see the claim.
-        if (word_.compare_exchange_weak(before, after, env::acq_rel, env::acquire)) return true;
+        if (word_.compare_exchange_weak(before, claimed(before, reason), env::acq_rel, env::acquire)) return true;
     }
+}
+
+bool context::claim(wake reason) noexcept {
+    std::uint64_t before = word_.load(env::relaxed);  // relaxed: the exchange decides, and the lock orders the rest
+    while ((before & mask_state) == state_waiting)
+        // acq_rel: as with a ticket.
+        if (word_.compare_exchange_weak(before, claimed(before, reason), env::acq_rel, env::relaxed)) return true;
+    return false;
+}
+
+bool context::join(item_chain& together) noexcept {
+    // acquire: a line that has suspended since the claim has its frame complete.
+    if ((word_.load(env::acquire) & bit_suspended) == 0 || urgency != priority::normal) return false;
+    if (together.where != nullptr && together.where != exec_) return false;
+    together.where = exec_;
+    together.items.push(*this);
+    ++together.count;
+    return true;
 }
 
 void context::resume() noexcept {

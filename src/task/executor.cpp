@@ -10,6 +10,10 @@ struct executor::entry {
     entry* next;
 };
 
+void executor::post_all(item_list& items, std::uint32_t) noexcept {
+    while (work_item* const each = items.pop()) post(*each);
+}
+
 executor::~executor() {
     if (attachments_ != nullptr) bug("an executor ended without dropping its attachments");
 }

@@ -155,8 +155,8 @@ TEST(local_queue, two_that_refill_from_one_inbox_share_what_is_in_it) {
         explore::thread("one", [all, take] { take(all->owner); });
         explore::thread("two", [all, take] { take(all->thief); });
         explore::thread("outside", [all] {
-            leat::ready_queue chain;
-            for (unsigned i = 1; i < 4; ++i) chain.push(loaded(all->items[i]), leat::priority::normal);
+            leat::item_list chain;
+            for (unsigned i = 1; i < 4; ++i) chain.push(loaded(all->items[i]));
             all->rest.push_all(chain, 3);
         });
         explore::join_all();

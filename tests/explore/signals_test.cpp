@@ -146,6 +146,52 @@ TEST(event, set_while_its_waiters_time_is_over_ends_the_wait_once) {
     }));
 }
 
+// Of those that one set() releases some can be posted together; one is on another executor, one may not have suspended yet.
+struct mixed {
+    explore::hand_executor worker, other;
+    leat::event bell;
+    env::atomic<int> gone_on{0};
+
+    void goes_on() {
+        if (gone_on.fetch_add(1, env::acq_rel) + 1 != 4) return;
+        worker.end();
+        other.end();
+    }
+};
+
+leat::task<> waits_simply(mixed& all) {
+    co_await all.bell.wait();
+    all.goes_on();
+}
+
+leat::task<> waits_for_long(mixed& all) {
+    (void)co_await all.bell.wait_for(1h);
+    all.goes_on();
+}
+
+TEST(event, releases_all_whether_they_can_be_posted_together_or_not) {
+    expect_right(explore::run({.preemption_bound = 1}, [] {
+        auto all = std::make_shared<mixed>();
+        explore::line first(all->worker, "first", waits_simply(*all));
+        explore::line second(all->worker, "second", waits_simply(*all));
+        explore::line elsewhere(all->other, "elsewhere", waits_simply(*all));
+        explore::line late(all->worker, "late", waits_for_long(*all));
+        first.start();
+        second.start();
+        elsewhere.start();
+        explore::thread("begins to wait", [&late] { late.start(); });
+        explore::thread("sets", [all] { all->bell.set(); });
+        explore::thread("another executor", [all] {
+            while (all->other.run_one()) {
+            }
+        });
+        while (all->worker.run_one()) {
+        }
+        explore::join_all();
+        explore::check(all->gone_on.load(env::relaxed) == 4 && all->worker.idle() && all->other.idle(), "all went on");
+    }));
+}
+
 // --- condition_variable ---
 
 struct shop {

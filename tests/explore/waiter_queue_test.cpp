@@ -140,7 +140,7 @@ bool take_on_this_thread(tokens& from, const leat::time_point* deadline) {
     tokens::awaiter token(from);
     if (token.wait(line, {})) {
         if (deadline == nullptr) line.park();
-        else line.park_until(*deadline, token.waiter::wait);
+        else line.park_until(*deadline, line.current_ticket());
     }
     return token.await_resume();
 }

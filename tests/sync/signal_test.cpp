@@ -165,6 +165,29 @@ TEST(event, many_waiters_are_released_without_growing_the_stack) {
     });
 }
 
+TEST(event, releases_lines_of_several_executors_and_priorities_at_once) {
+    constexpr int each_kind = 2000;
+    on_threads(3, []() -> task<> {
+        leat::event ready;
+        std::atomic<int> gone_on = 0;
+        const auto waits = [&]() -> task<> {
+            co_await ready.wait();
+            ++gone_on;
+        };
+        leat::strand serial(leat::context::current()->where());
+        leat::scope work;
+        for (int i = 0; i < each_kind; ++i) {
+            work.spawn(waits);
+            work.spawn(leat::task_options("urgent", leat::priority::high), waits);
+            work.spawn([&]() -> task<> { co_await leat::on(serial, waits()); });
+            if (i == each_kind / 2) co_await leat::sleep_for(1ms);  // some wait, some come meanwhile, some find it set
+        }
+        ready.set();
+        co_await work.join();
+        EXPECT_EQ(gone_on, 3 * each_kind);
+    });
+}
+
 // A line that waits for two events and a time at once, as select does.
 class either {
 public:
@@ -178,7 +201,7 @@ public:
         at_left_.wait_as(*line_);
         at_right_.wait_as(*line_);
         if (!left_.watch(at_left_) || !right_.watch(at_right_)) {
-            if (line_->withdraw(at_left_.wait, leat::context::wake::ready)) return false;
+            if (line_->withdraw(line_->current_ticket(), leat::context::wake::ready)) return false;
         }
         return line_->commit_wait();
     }

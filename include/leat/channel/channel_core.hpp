@@ -113,7 +113,7 @@ protected:
     [[nodiscard]] static bool wait_in(waiter_queue& queue, end_waiter& self, context& line, std::coroutine_handle<> at,
                                       const char* what) noexcept;
     // Makes the node one place of a select. Lock held.
-    static void wait_in(waiter_queue& queue, end_waiter& self, context& line, context::ticket wait) noexcept;
+    static void wait_in(waiter_queue& queue, end_waiter& self, context& line) noexcept;
     // Whether somebody else than `line` has a node in `queue`.
     [[nodiscard]] static bool waits_another(const waiter_queue& queue, const context& line) noexcept;
     void check_bounds(channel_bounds bounds) const noexcept;

@@ -151,7 +151,7 @@ public:
             const bool could = phase_ != phase::open || (sending_.empty() && fits(weigh(self))) ||
                                (!self.reserves() && waits_another(receiving_, wait.line()));
             if (!could) {
-                wait_in(sending_, self, wait.line(), wait.ticket());
+                wait_in(sending_, self, wait.line());
                 return published::waits;
             }
             items_.make_room(reserved_ + 1);
@@ -168,7 +168,7 @@ public:
         {
             env::lock_guard held(lock_);
             if (items_.empty() && end_for_receivers() == result::none && !another_has_a_value(wait.line())) {
-                wait_in(receiving_, self, wait.line(), wait.ticket());
+                wait_in(receiving_, self, wait.line());
                 return published::waits;
             }
             if (!wait.end()) return published::lost;

@@ -20,6 +20,7 @@ public:
 
     // Any thread.
     void post(work_item& item) noexcept override { put(item, item.urgency); }
+    void post_all(item_list& items, std::uint32_t count) noexcept override;
     void post_last(work_item& item) noexcept override { put(item, priority::normal); }
     void start(timer& timer) noexcept override;
     void cancel(timer& timer) noexcept override { timers_.cancel(timer); }

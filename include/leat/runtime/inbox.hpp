@@ -16,7 +16,7 @@ public:
     // The oldest urgent one, or null.
     [[nodiscard]] work_item* pop_urgent() noexcept;
     // Puts all of `chain`, which are `count` normal items, behind what is inside.
-    void push_all(ready_queue& chain, std::uint32_t count) noexcept;
+    void push_all(item_list& chain, std::uint32_t count) noexcept;
     // Moves about an n-th of what is inside to the end of `to`: one at least, `most` at most.
     void take_some(ready_queue& to, std::size_t n, std::size_t most) noexcept;
     // Moves all to the end of `to`.

@@ -28,37 +28,16 @@ public:
         normal_.append(from.normal_);
         urgent_.append(from.urgent_);
     }
+    // The same for normal items.
+    void append(item_list& from) noexcept { normal_.append(from); }
     [[nodiscard]] bool empty() const noexcept { return normal_.first == nullptr && urgent_.first == nullptr; }
     [[nodiscard]] bool has_urgent() const noexcept { return urgent_.first != nullptr; }
 
     static constexpr unsigned urgent_in_a_row = 64;
 
 private:
-    struct list {
-        void push(work_item& item) noexcept {
-            item.next = nullptr;
-            if (first == nullptr) first = &item;
-            else last->next = &item;
-            last = &item;
-        }
-        work_item* pop() noexcept {
-            work_item* const oldest = first;
-            if (oldest != nullptr) first = oldest->next;
-            return oldest;
-        }
-        void append(list& from) noexcept {
-            if (from.first == nullptr) return;
-            if (first == nullptr) first = from.first;
-            else last->next = from.first;
-            last = from.last;
-            from.first = nullptr;
-        }
-        work_item* first = nullptr;
-        work_item* last = nullptr;  // while there is a first
-    };
-
-    list normal_;
-    list urgent_;
+    item_list normal_;
+    item_list urgent_;
     unsigned urgent_run_ = 0;  // urgent ones that have left since a normal one did
 };
 

@@ -29,6 +29,7 @@ public:
     static constexpr unsigned max_threads = 1024;
 
     void post(work_item& item) noexcept override;
+    void post_all(item_list& items, std::uint32_t count) noexcept override;
     void post_last(work_item& item) noexcept override;
     void start(timer& timer) noexcept override;
     void cancel(timer& timer) noexcept override { timer_queue::cancel_at_home(timer); }

@@ -10,9 +10,9 @@
 //  3. When lock_ is free the first waiter asks for more than there is.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include <leat/sync/waiting_room.hpp>
 
@@ -20,17 +20,20 @@ namespace leat::detail {
 
 class permits : public waiting_room {
 public:
-    static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max() / 2;
+    static constexpr std::size_t unlimited = std::size_t{1} << 47U;
 
     struct request : detail::request {
-        request(permits& owner, std::size_t number) noexcept : from(owner), count(number) {}
+        request(permits& owner, std::size_t number) noexcept
+            : count(std::min(number, too_many) & too_many), from(owner) {}
         bool begin(context& who, std::coroutine_handle<> at) noexcept {
             line = &who;
             return !from.try_take(count) && from.wait(*this, at);
         }
         bool end() noexcept { return !waited || from.served(*this); }
+        // What a request for more is cut to, which is a bug as that is.
+        static constexpr std::size_t too_many = 2 * unlimited - 1;
+        std::size_t count : 48;  // first: behind the flags, in their word
         permits& from;
-        std::size_t count;
     };
 
     // There are never more than `most`.

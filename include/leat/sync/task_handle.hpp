@@ -96,30 +96,30 @@ private:
 namespace detail {
 
 // A spawned task that has a handle.
-template <class Body, class Function, class... Argument>
+template <class Label, class Body, class Function, class... Argument>
 class submitted final : public spawned_base {
 public:
     using state = task_state<typename Body::value_type>;
 
     template <class F, class... A>
-    submitted(scope& owner, task_options how, counted<state> end, F&& fn, A&&... arguments)
-        : spawned_base(owner, how, ends_with<&at_end>()),
+    submitted(scope& owner, const task_options& how, counted<state> end, F&& fn, A&&... arguments)
+        : spawned_base(owner, how.urgency),
+          label_(*this, how),
           last_(std::move(end)),
           function_(std::forward<F>(fn)),
           arguments_(std::forward<A>(arguments)...),
           body_(std::apply(std::move(function_), std::move(arguments_))) {
         last_.told->begin(*this);
     }
-    void post() { post_at(body_.start_on(*this, end()), false); }
+    void post() { post_at(body_.start_on(*this, end<&at_end>()), false); }
 
 private:
-    static void at_end(arm_base& self) noexcept {
+    static void at_end(spawned_base& self) noexcept {
         auto& mine = static_cast<submitted&>(self);
         state& told = *mine.last_.told;
         told.result() = mine.body_.take_outcome();
-        outcome<void> for_scope;
-        if (std::exception_ptr error = told.ended(told.result())) for_scope.set_error(std::move(error));
-        leave(mine, for_scope);
+        if (std::exception_ptr error = told.ended(told.result())) mine.owner().fail(std::move(error));
+        leave(mine);
     }
 
     // Destroyed after all the rest.
@@ -128,6 +128,7 @@ private:
         ~last() { told.release()->tell(); }
         counted<state> told;
     };
+    [[no_unique_address]] Label label_;
     last last_;
     Function function_;
     std::tuple<Argument...> arguments_;
@@ -138,26 +139,30 @@ private:
 
 template <class... Spawned>
 auto scope::submit(Spawned&&... as_for_spawn) {
-    const auto with = [this]<class Function, class... Argument>(task_options how, Function&& fn,
-                                                                Argument&&... arguments) {
+    const auto with = [this]<class Label, class Function, class... Argument>(
+                          std::type_identity<Label>, task_options how, Function&& fn, Argument&&... arguments) {
         using body = decltype(std::apply(std::declval<std::decay_t<Function>>(),
                                          std::declval<std::tuple<std::decay_t<Argument>...>>()));
         static_assert(detail::is_task<body>::value, "a scope runs functions that return leat::task");
-        using block = detail::submitted<body, std::decay_t<Function>, std::decay_t<Argument>...>;
+        using block = detail::submitted<Label, body, std::decay_t<Function>, std::decay_t<Argument>...>;
         using state = typename block::state;
         auto end = detail::counted<state>::adopt(new state(*this));
         task_handle<typename body::value_type> handle(end);
         add(*new block(*this, how, std::move(end), std::forward<Function>(fn), std::forward<Argument>(arguments)...));
         return handle;
     };
-    const auto named = [&]<class First, class... Rest>(First&& first, Rest&&... rest) {
+    const auto labelled = [&]<class First, class... Rest>(First&& first, Rest&&... rest) {
+        constexpr std::type_identity<detail::named> named;
+        constexpr std::type_identity<detail::unnamed> unnamed;
         if constexpr (std::is_same_v<std::decay_t<First>, task_options>)
-            return with(first, std::forward<Rest>(rest)...);
+            return with(named, first, std::forward<Rest>(rest)...);
         else if constexpr (std::is_same_v<std::decay_t<First>, task_name>)
-            return with(task_options(first.text, urgency_), std::forward<Rest>(rest)...);
-        else return with(task_options("task", urgency_), std::forward<First>(first), std::forward<Rest>(rest)...);
+            return with(named, task_options(first.text, urgency_, first.spawned_at), std::forward<Rest>(rest)...);
+        else
+            return with(unnamed, task_options(line_label::nameless, urgency_), std::forward<First>(first),
+                        std::forward<Rest>(rest)...);
     };
-    return named(std::forward<Spawned>(as_for_spawn)...);
+    return labelled(std::forward<Spawned>(as_for_spawn)...);
 }
 
 }  // namespace leat

@@ -14,16 +14,13 @@
 namespace leat {
 
 struct waiter {
-    // Makes this the waiter of the wait that `line` has just begun. `line` was set before that wait began and is not written
-    // here: a stop request may have resumed the line already, which reads it without the lock.
-    void wait_as(const context& who) noexcept {
-        wait = who.current_ticket();
-        chosen = false;
-    }
+    // Makes this a waiter of the wait that its line, `line`, has just begun. That was set before the wait began and is not
+    // written here: a stop request may have resumed the line already, which reads it without the lock.
+    void wait_as(const context& /*the line*/) noexcept { chosen = false; }
     // Ends that wait as `ready`. False when it has ended otherwise: nothing is to be handed over then. With the primitive's
-    // lock held.
+    // lock held: it needs no ticket, since the line takes the node out under that lock before it waits again.
     [[nodiscard]] bool claim() noexcept {
-        if (!line->claim(wait, context::wake::ready)) return false;
+        if (!line->claim(context::wake::ready)) return false;
         chosen = true;
         return true;
     }
@@ -31,11 +28,11 @@ struct waiter {
     void resume() noexcept { line->resume(); }
 
     context* line = nullptr;
-    context::ticket wait;
     waiter* previous = nullptr;
     waiter* next = nullptr;
-    bool linked = false;
-    bool chosen = false;  // the wait was ended through this node: tells a line which of several places it was
+    // Both are written under the primitive's lock, or while the node is in no queue.
+    bool linked : 1 = false;
+    bool chosen : 1 = false;  // the wait was ended through this node: tells a line which of several places it was
 };
 
 class waiter_queue {
@@ -58,20 +55,23 @@ private:
     waiter* last_ = nullptr;
 };
 
-// Waiters that were claimed under a lock and are resumed after it is released.
+// Waiters that were claimed under a lock and are resumed after it is released. From the second on, lines that only need to be
+// posted are chained as they come, so that very many are released at the price of one look at each.
 class resume_list {
 public:
     void add(waiter& claimed) noexcept {
+        if (first_ != nullptr && claimed.line->join(together_)) return;
         claimed.next = nullptr;
         (last_ == nullptr ? first_ : last_->next) = &claimed;
         last_ = &claimed;
     }
-    // In the order in which they were added.
+    // In the order in which they were added, but those first that have to be resumed by themselves.
     void resume_all() noexcept;
 
 private:
-    waiter* first_ = nullptr;
+    waiter* first_ = nullptr;  // resumed one by one
     waiter* last_ = nullptr;
+    item_chain together_;
 };
 
 }  // namespace leat

@@ -31,16 +31,19 @@ namespace leat::detail {
 
 struct request : waiter {
     request() = default;
-    request(const request&) = delete;
+    // Until it begins it is a description, and may be copied.
+    request(const request& other) noexcept
+        : waiter(), in_two_steps(other.in_two_steps), how(other.how), waited(false), plain_thread(other.plain_thread) {}
     request& operator=(const request&) = delete;
 
     // Whether the wait was given up: stopped, out of time, or refused from the start.
     [[nodiscard]] bool gave_up() const noexcept { return line->woken_by() != context::wake::ready; }
 
-    bool in_two_steps = false;  // the caller commits the wait: it publishes it elsewhere too
-    context::interruptible how = context::interruptible::yes;
-    bool waited = false;        // began a wait, or was refused it
-    bool plain_thread = false;  // the line is one on the stack of block()
+    // Beside what waiter has in a word: the line's own, none of them written once the wait is published.
+    bool in_two_steps : 1 = false;  // the caller commits the wait: it publishes it elsewhere too
+    context::interruptible how : 1 = context::interruptible::yes;
+    bool waited : 1 = false;        // began a wait, or was refused it
+    bool plain_thread : 1 = false;  // the line is one on the stack of block()
 };
 
 class waiting_room : public wait_place {
@@ -65,31 +68,24 @@ protected:
 
 // --- Forms ---
 
+// Its own awaiter: GCC keeps both in the frame where one makes the other. Copied as a description, before it is awaited.
 template <class Request>
-class [[nodiscard]] operation {
-    using asked = typename Request::asked;
-    class awaiter : Request {
-    public:
-        explicit awaiter(asked what) noexcept : Request(what) {}
-        bool await_ready() const noexcept { return false; }
-        template <has_context Promise>
-        bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
-            context& who = self.promise().leat_context();
-            if (this->begin(who, self)) return true;
-            return !this->waited && who.yields_at(self);
-        }
-        auto await_resume() {
-            if (!this->end()) throw_cancelled();
-            return this->value();
-        }
-    };
-
+class [[nodiscard]] operation : Request {
 public:
-    explicit operation(asked what) noexcept : what_(what) {}
-    awaiter operator co_await() const noexcept { return awaiter(what_); }
-
-private:
-    asked what_;
+    explicit operation(typename Request::asked what) noexcept : Request(what) {}
+    bool await_ready() const noexcept { return false; }
+    template <has_context Promise>
+    bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
+        context& who = self.promise().leat_context();
+        if (this->begin(who, self)) return true;
+        return !this->waited && who.yields_at(self);
+    }
+    auto await_resume() {
+        const bool served = this->end();
+        this->waited = false;  // it may be awaited again
+        if (!served) throw_cancelled();
+        return this->value();
+    }
 };
 
 // What an operation gives that may run out of time: whether it did, where there is nothing else to give.
@@ -155,7 +151,7 @@ in_time<Request> block(typename Request::asked what, const char* name, time_limi
     thread_line line(name);
     Request self(what);
     self.plain_thread = true;
-    if (self.begin(line, {})) line.park_until(limit.from(env::now()), self.wait);
+    if (self.begin(line, {})) line.park_until(limit.from(env::now()), line.current_ticket());
     if (self.end()) return value_in_time(self);
     return {};
 }

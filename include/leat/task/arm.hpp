@@ -1,5 +1,5 @@
 // arm: a task on a context of its own below the line that waits for it. when_all, when_any, timeout, shield and with_scope
-// are made of arms; scopes keep theirs on the heap. Used by those headers, and by whoever writes another combinator.
+// are made of arms; what a scope spawns is like one, on the heap. Used by those headers, and by who writes another combinator.
 //
 // Invariants:
 //  1. The line that owns the arms waits for all of them, uninterruptibly: stop requests reach the arms, which end.
@@ -119,7 +119,7 @@ public:
     void start_shielded() noexcept { arm_base::start(body_.start_on(*this, end())); }
 
     // At its end: how it ended, for at_end functions.
-    [[nodiscard]] const outcome<T>& peek() const noexcept { return body_.peek_outcome(); }
+    [[nodiscard]] outcome<void> peek() const noexcept { return body_.peek_outcome(); }
     // Once it has arrived: the same, to keep. Destroys the body's frame.
     outcome<T> take() {
         outcome<T> result = body_.take_outcome();

@@ -1,11 +1,11 @@
 // context: one sequential line of execution: a spawned task together with all it awaits one after the other, an arm of
 // when_all, or a plain thread while it waits. Every promise holds a pointer to its context, an awaited child inherits it.
 //
-// The context is also what waits: it has at most one wait at a time, and its word decides who ends that wait. A primitive
-// queues {context, ticket}; whoever claims the ticket first (the primitive, a stop request, a timer) alone may resume.
+// The context is also what waits: it has at most one wait at a time, and its word decides who ends that wait. Whoever claims
+// it first (a primitive under its lock, or with the ticket of the wait; a stop request; a timer) alone may resume.
 //
 // Invariants:
-//  1. Only the line itself begins a wait; exactly one claim of a ticket succeeds; the claimer calls resume() exactly once.
+//  1. Only the line itself begins a wait; exactly one claim of it succeeds; the claimer calls resume() exactly once.
 //  2. From begin_wait(), or commit_wait(), to its resumption the line may already run elsewhere: it touches nothing but
 //     what a lock shared with its resumption protects.
 //  3. A context outlives all tickets in queues: the line removes its queue nodes before it goes on.
@@ -19,6 +19,7 @@
 
 #include <leat/base/env.hpp>
 #include <leat/task/executor.hpp>
+#include <leat/task/line_label.hpp>
 #include <leat/task/stop.hpp>
 #include <leat/task/wait_place.hpp>
 #include <leat/task/work_item.hpp>
@@ -35,13 +36,12 @@ public:
     enum class interruptible : bool { no, yes };
 
     // A line of its own on `where`; `name` is a literal: who watches the workers may read it after the line has ended.
-    context(executor& where, const char* name) noexcept : context(where, name, &resume_coroutine) {}
+    context(executor& where, const char* name) noexcept : context(where, line_label(name)) {}
     // A line below `parent`: its executor, name and priority, a wait and a stop of its own. NOLINTNEXTLINE(google-explicit-constructor)
     explicit context(const context& parent) noexcept : context(parent, *parent.exec_, parent.urgency) {}
     // The same, on an executor and with a priority of its own. Any thread: the parent may be running.
-    context(const context& parent, executor& where, priority how_urgent) noexcept : context(where, parent.name_) {
+    context(const context& parent, executor& where, priority how_urgent) noexcept : context(where, parent.called_) {
         urgency = how_urgent;
-        spawned_at_ = parent.spawned_at_;
     }
     ~context() { unlink(); }
 
@@ -75,13 +75,10 @@ public:
 
     // Where the line runs, and is resumed. For the line itself, and for whoever holds the ticket of its wait.
     executor& where() const noexcept { return *exec_; }
-    const char* name() const noexcept { return name_; }
+    const char* name() const noexcept { return called_.name(); }
     // Where it was spawned, or the line above that was; line 0 below the root of a run.
-    std::source_location spawned_at() const noexcept { return spawned_at_; }
-    void rename(const char* name, std::source_location spawned_at) noexcept {
-        name_ = name;
-        spawned_at_ = spawned_at;
-    }
+    std::source_location spawned_at() const noexcept { return called_.spawned_at(); }
+    void rename(line_label called) noexcept { called_ = called; }
     // What the line waits for, a literal; nullptr while it runs. Any thread, a snapshot.
     const char* waits_for() const noexcept {
         return waits_for_.load(env::relaxed);
@@ -89,15 +86,17 @@ public:
     // The object that it waits at, where that is one that can say who holds it; nullptr otherwise. For the line itself, and
     // for reports on lines that all stand still: what waits is in no queue, and so the link for that names the place.
     const wait_place* waits_at() const noexcept {
-        return at_place_ ? reinterpret_cast<const wait_place*>(work_item::next) : nullptr;
+        const auto word = reinterpret_cast<std::uintptr_t>(work_item::next);
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): an address with a bit of ours
+        return (word & bit_place) != 0 ? reinterpret_cast<const wait_place*>(word & ~bit_place) : nullptr;
     }
 
     // --- Waiting, called by the line itself ---
 
     // Before a wait, and with nullptr after it: for reports.
     void set_waits_at(wait_place* place) noexcept {
-        at_place_ = place != nullptr;
-        if (at_place_) work_item::next = reinterpret_cast<work_item*>(place);
+        const std::uintptr_t word = place == nullptr ? 0 : reinterpret_cast<std::uintptr_t>(place) | bit_place;
+        work_item::next = reinterpret_cast<work_item*>(word);  // NOLINT(performance-no-int-to-ptr): as in waits_at()
     }
 
     // Begins a wait that resumes at `at`. False, and no wait, when a stop was requested that could interrupt it. From here
@@ -132,6 +131,12 @@ public:
 
     // True for exactly one caller a ticket: it must then hand over what was waited for and call resume().
     [[nodiscard]] bool claim(ticket which, wake reason) noexcept;
+    // The same for who holds a lock instead, under which something of the wait is queued: the line takes that back, under
+    // the lock, before it goes on, so there can be no later wait than the one meant.
+    [[nodiscard]] bool claim(wake reason) noexcept;
+    // For the claimer, instead of resume(): adds the line to those that are posted together. False, and nothing done, where
+    // it has to be resumed by itself: it has not suspended yet, is urgent, or belongs to another executor than the others.
+    [[nodiscard]] bool join(item_chain& together) noexcept;
     // Posts the line to its executor, or lets its commit_wait() return false. It may be gone when this returns.
     void resume() noexcept;
 
@@ -143,6 +148,11 @@ public:
     static context& required(const char* what) noexcept;
     // Makes this the current context of the thread, when a line starts or goes on in place.
     void enter() noexcept { env::this_thread(env::slot::context) = this; }
+
+    // For the line itself, while it runs and until it next waits or is posted: keeps a handle where that of its resumption
+    // will be.
+    void keep(std::coroutine_handle<> handle) noexcept { resume_point_ = handle; }
+    [[nodiscard]] std::coroutine_handle<> kept() const noexcept { return resume_point_; }
 
     // Posts the line to go on at `at`, behind what is ready now (last) or soon.
     void post_at(std::coroutine_handle<> at, bool last) noexcept;
@@ -183,8 +193,8 @@ public:
     }
 
 protected:
-    context(executor& where, const char* name, work_item::function body) noexcept
-        : work_item(body), stop_node(target::line), exec_(&where), name_(name) {}
+    context(executor& where, line_label called) noexcept
+        : work_item(&resume_coroutine), stop_node(target::line), exec_(&where), called_(called) {}
 
 private:
     static constexpr std::uint8_t share = 255;  // operations a line may complete without a suspension
@@ -198,19 +208,25 @@ private:
     static constexpr std::uint64_t mask_reason = 3U << shift_reason;
     static constexpr std::uint64_t one_wait = 1U << 8U;
 
+    // In work_item::next, while that is the place where the line waits. No link has it.
+    static constexpr std::uintptr_t bit_place = 1;
+
     bool begin(std::coroutine_handle<> at, const char* what, interruptible how, std::uint64_t suspended) noexcept;
+    // `before` with its wait claimed.
+    static std::uint64_t claimed(std::uint64_t before, wake reason) noexcept {
+        return (before & ~(mask_state | mask_reason)) | state_claimed |
+               (static_cast<std::uint64_t>(reason) << shift_reason);
+    }
 
     static void resume_coroutine(work_item& item) noexcept;
 
     env::atomic<std::uint64_t> word_{0};
     std::coroutine_handle<> resume_point_;
     executor* exec_;  // written by the line while it runs; a claim of its wait orders the reads of others
-    const char* name_;
-    std::source_location spawned_at_;              // the size of a pointer
+    line_label called_;
     env::atomic<const char*> waits_for_{nullptr};  // nullptr: runs; else a literal
     [[no_unique_address]] stop_source stop_;       // what runs below this line; what follows lies in its padding
     std::uint8_t budget_ = share;
-    bool at_place_ = false;  // whether work_item::next is the place where it waits
     std::uint16_t nested_ = 0;
 };
 
@@ -225,7 +241,7 @@ concept has_context = requires(Promise& promise) {
 // the function that destroys, which follows in a frame: never destroyed through its handle.
 struct frame_stub {
     using function = void (*)(frame_stub*) noexcept;
-    explicit frame_stub(function body) noexcept : resume(body) {}
+    explicit constexpr frame_stub(function body) noexcept : resume(body) {}
     std::coroutine_handle<> handle() noexcept {
         void* head = this;
         // Hides which function this is. Frames are resumed with a calling convention of the compiler's own (the same code

@@ -55,6 +55,15 @@ public:
     virtual bool has_nothing_pending() noexcept { return false; }
 };
 
+class executor;
+
+// Items of normal priority that are to be posted together to the one executor that all of them belong to.
+struct item_chain {
+    executor* where = nullptr;  // null: there are none
+    item_list items;
+    std::uint32_t count = 0;
+};
+
 class executor {
 public:
     executor(const executor&) = delete;
@@ -63,6 +72,9 @@ public:
     // Runs `item` soon, on a thread of this executor, never inside this call. Any thread. Items posted by a thread of the
     // executor may run in another order than they were posted.
     virtual void post(work_item& item) noexcept = 0;
+
+    // As post(), for all of `items`, which are `count` of normal priority: at the price of one where it can be had. Takes them.
+    virtual void post_all(item_list& items, std::uint32_t count) noexcept;
 
     // As post(), but behind everything that is ready now: what a task that yields wants.
     virtual void post_last(work_item& item) noexcept { post(item); }

@@ -18,6 +18,7 @@
 #include <concepts>
 #include <functional>
 
+#include <leat/task/awaiter_of.hpp>
 #include <leat/task/fiber_stack.hpp>
 #include <leat/task/this_task.hpp>
 
@@ -129,15 +130,6 @@ private:
     Call& call_;
     outcome<T> result_;
 };
-
-template <class Operation>
-decltype(auto) awaiter_of(Operation&& operation) {
-    if constexpr (requires { std::forward<Operation>(operation).operator co_await(); })
-        return std::forward<Operation>(operation).operator co_await();
-    else if constexpr (requires { operator co_await(std::forward<Operation>(operation)); })
-        return operator co_await(std::forward<Operation>(operation));
-    else return std::forward<Operation>(operation);
-}
 
 template <class Function, class... Argument>
 using call_result = std::invoke_result_t<std::decay_t<Function>, std::unwrap_ref_decay_t<Argument>...>;

@@ -60,55 +60,90 @@ private:
 };
 
 // A spawned task on the heap: its line and what it runs. Frees itself at its end.
-class spawned_base : public arm_base {
+// There is one for each task that waits: so it has none of what is the same for all of its type, as the arms have.
+class spawned_base : public context {
 public:
     static void* operator new(std::size_t size) { return allocate_frame(size); }
     static void operator delete(void* block, std::size_t size) noexcept { free_frame(block, size); }
 
 protected:
-    template <end_function AtEnd>
-    spawned_base(scope& owner, task_options how, ends_with<AtEnd> at_end) noexcept;
+    spawned_base(scope& owner, priority how_urgent) noexcept;
+    // What the body continues with: AtEnd(block), where the line that ends, whose code runs, tells which.
+    template <auto AtEnd>
+    static std::coroutine_handle<> end() noexcept {
+        static constinit frame_stub stub(&ended<AtEnd>);
+        return stub.handle();
+    }
     // The scope is known by its stop source, which the line follows: a task has no other field for it.
     [[nodiscard]] scope& owner() const noexcept;
-    // Tells the scope that the task has ended, and how. `self` has no owner afterwards.
+    // Tells the scope that the task has ended. `self` is gone afterwards.
     template <class Self>
-    static void leave(Self& self, const outcome_base& how);
+    static void leave(Self& self);
+
+private:
+    template <auto AtEnd>
+    static void ended(frame_stub*) noexcept {
+        auto& self = static_cast<spawned_base&>(*current());
+        self.unlink();
+        AtEnd(self);
+    }
+};
+
+// How a spawned task is called. With a name that takes a place of its own; without one the word in the line is enough.
+struct unnamed {
+    unnamed(context& line, const task_options& how) noexcept { line.rename(line_label(how.spawned_at)); }
+};
+class named {
+public:
+    named(context& line, const task_options& how) noexcept : both_{how.name, how.spawned_at} {
+        line.rename(line_label(both_));
+    }
+
+private:
+    line_label::record both_;
 };
 
 // One whose frame holds all that it uses.
-template <class Body>
+template <class Label, class Body>
 class spawned final : public spawned_base {
 public:
-    spawned(scope& owner, task_options how, Body body) noexcept
-        : spawned_base(owner, how, ends_with<&at_end>()), body_(std::move(body)) {}
-    void post() { post_at(body_.start_on(*this, end()), false); }
+    spawned(scope& owner, const task_options& how, Body body) noexcept
+        : spawned_base(owner, how.urgency), label_(*this, how), body_(std::move(body)) {}
+    void post() { post_at(body_.start_on(*this, end<&at_end>()), false); }
 
 private:
-    static void at_end(arm_base& self) noexcept {
+    static void at_end(spawned_base& self) noexcept {
         auto& mine = static_cast<spawned&>(self);
-        leave(mine, mine.body_.peek_outcome());
+        if (mine.body_.ended().failed()) [[unlikely]]
+            mine.owner().fail(mine.body_.ended().error());
+        leave(mine);
     }
+    [[no_unique_address]] Label label_;
     Body body_;
 };
 
 // One whose function and arguments are kept for the life of the task: its parameters may refer to the arguments, and a
 // lambda's captures are the lambda's.
-template <class Body, class Function, class... Argument>
+template <class Label, class Body, class Function, class... Argument>
 class spawned_call final : public spawned_base {
 public:
     template <class F, class... A>
-    spawned_call(scope& owner, task_options how, F&& fn, A&&... arguments)
-        : spawned_base(owner, how, ends_with<&at_end>()),
+    spawned_call(scope& owner, const task_options& how, F&& fn, A&&... arguments)
+        : spawned_base(owner, how.urgency),
+          label_(*this, how),
           function_(std::forward<F>(fn)),
           arguments_(std::forward<A>(arguments)...),
           body_(std::apply(std::move(function_), std::move(arguments_))) {}
-    void post() { post_at(body_.start_on(*this, end()), false); }
+    void post() { post_at(body_.start_on(*this, end<&at_end>()), false); }
 
 private:
-    static void at_end(arm_base& self) noexcept {
+    static void at_end(spawned_base& self) noexcept {
         auto& mine = static_cast<spawned_call&>(self);
-        leave(mine, mine.body_.peek_outcome());
+        if (mine.body_.ended().failed()) [[unlikely]]
+            mine.owner().fail(mine.body_.ended().error());
+        leave(mine);
     }
+    [[no_unique_address]] Label label_;
     Function function_;
     std::tuple<Argument...> arguments_;
     Body body_;
@@ -151,7 +186,8 @@ public:
     // requested. Throws what copying the arguments or making the frame throws; then nothing was spawned.
     template <class Function, class... Argument>
     void spawn(Function&& function, Argument&&... arguments) {
-        spawn(task_options("task", urgency_), std::forward<Function>(function), std::forward<Argument>(arguments)...);
+        spawn_as<detail::unnamed>(task_options(line_label::nameless, urgency_), std::forward<Function>(function),
+                                  std::forward<Argument>(arguments)...);
     }
     template <class Function, class... Argument>
     void spawn(task_name name, Function&& function, Argument&&... arguments) {
@@ -160,15 +196,7 @@ public:
     }
     template <class Function, class... Argument>
     void spawn(task_options how, Function&& function, Argument&&... arguments) {
-        using body = decltype(std::apply(std::declval<std::decay_t<Function>>(),
-                                         std::declval<std::tuple<std::decay_t<Argument>...>>()));
-        static_assert(detail::is_task<body>::value, "a scope spawns functions that return leat::task");
-        if constexpr (detail::takes_copies<std::decay_t<Function>, std::decay_t<Argument>...>) {
-            add(*new detail::spawned<body>(*this, how, std::invoke(function, std::forward<Argument>(arguments)...)));
-        } else {
-            using block = detail::spawned_call<body, std::decay_t<Function>, std::decay_t<Argument>...>;
-            add(*new block(*this, how, std::forward<Function>(function), std::forward<Argument>(arguments)...));
-        }
+        spawn_as<detail::named>(how, std::forward<Function>(function), std::forward<Argument>(arguments)...);
     }
 
     // As spawn(), and gives a task_handle to its value, error and stop: defined in leat/sync/task_handle.hpp.
@@ -216,6 +244,20 @@ private:
         bool throws_;
     };
 
+    template <class Label, class Function, class... Argument>
+    void spawn_as(task_options how, Function&& function, Argument&&... arguments) {
+        using body = decltype(std::apply(std::declval<std::decay_t<Function>>(),
+                                         std::declval<std::tuple<std::decay_t<Argument>...>>()));
+        static_assert(detail::is_task<body>::value, "a scope spawns functions that return leat::task");
+        if constexpr (detail::takes_copies<std::decay_t<Function>, std::decay_t<Argument>...>) {
+            using block = detail::spawned<Label, body>;
+            add(*new block(*this, how, std::invoke(function, std::forward<Argument>(arguments)...)));
+        } else {
+            using block = detail::spawned_call<Label, body, std::decay_t<Function>, std::decay_t<Argument>...>;
+            add(*new block(*this, how, std::forward<Function>(function), std::forward<Argument>(arguments)...));
+        }
+    }
+
     template <class Spawned>
     void add(Spawned& task) noexcept {
         joined_.store(false, env::relaxed);  // relaxed: read by the owner, after the arrivals
@@ -238,10 +280,8 @@ private:
 
 namespace detail {
 
-template <arm_base::end_function AtEnd>
-spawned_base::spawned_base(scope& owner, task_options how, ends_with<AtEnd> at_end) noexcept
-    : arm_base(owner.line_, owner.where_, how.urgency, at_end) {
-    rename(how.name, how.spawned_at);
+inline spawned_base::spawned_base(scope& owner, priority how_urgent) noexcept
+    : context(owner.line_, owner.where_, how_urgent) {
     attach(owner);
 }
 
@@ -250,10 +290,8 @@ inline scope& spawned_base::owner() const noexcept {
 }
 
 template <class Self>
-void spawned_base::leave(Self& self, const outcome_base& how) {
+void spawned_base::leave(Self& self) {
     scope& owner = self.owner();
-    if (how.is_error()) [[unlikely]]
-        owner.fail(how.error());
     delete &self;  // before the arrival: arguments and frame are gone when the scope is joined
     owner.ends_.arrive();
 }

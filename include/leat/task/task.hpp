@@ -8,6 +8,10 @@
 #pragma once
 
 #include <coroutine>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <type_traits>
 #include <utility>
 
 #include <leat/base/bug.hpp>
@@ -47,9 +51,18 @@ std::coroutine_handle<> transfer(context& line, std::coroutine_handle<> to) noex
     return to;
 }
 
+// What is common to the promises of all tasks, in two words. A frame is there for each task that waits, so nothing lies in it
+// that can lie elsewhere:
+//  1. How the task has ended is in the bits below the address of its line.
+//  2. An exception takes the place of the continuation, which moves to the line: the place of a line's resumption is free
+//     from the end of the body to that of the continuation's first step.
 class promise_base {
 public:
-    context& leat_context() noexcept { return *line_; }
+    promise_base(const promise_base&) = delete;
+    promise_base& operator=(const promise_base&) = delete;
+
+    // For the body, which has not ended.
+    context& leat_context() noexcept { return *reinterpret_cast<context*>(line_); }
     std::suspend_always initial_suspend() noexcept { return {}; }
 
     static void* operator new(std::size_t size) { return allocate_frame(size); }
@@ -57,9 +70,19 @@ public:
 
     // Who is resumed at the end, and the context to run on until then.
     void start_on(context& line, std::coroutine_handle<> continuation) noexcept {
-        if (line_ != nullptr) bug("a task was awaited twice");
-        line_ = &line;
+        if (line_ != 0) bug("a task was awaited twice");
+        line_ = reinterpret_cast<std::uintptr_t>(&line);
         continuation_ = continuation;
+    }
+    // Once it has ended: its error, where it has failed.
+    [[nodiscard]] bool failed() const noexcept { return ended_as(ending::error); }
+    [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
+
+    void unhandled_exception() noexcept {
+        if (current_exception_is_cancelled()) return end_as(ending::cancelled);
+        leat_context().keep(continuation_);
+        std::construct_at(&error_, std::current_exception());
+        end_as(ending::error);
     }
 
     template <int Bound>
@@ -68,38 +91,107 @@ public:
         template <class Promise>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
             promise_base& mine = self.promise();
-            return transfer<Bound>(*mine.line_, mine.continuation_);
+            context& line = mine.line();
+            return transfer<Bound>(line, mine.failed() ? line.kept() : mine.continuation_);
         }
         void await_resume() noexcept {}
     };
     final_awaiter<transfers_nested> final_suspend() noexcept { return {}; }
 
+protected:
+    enum class ending : std::uintptr_t { value = 1, error = 2, cancelled = 4 };  // each a bit; none before the end
+
+    promise_base() noexcept {}
+    ~promise_base() {
+        if (failed()) std::destroy_at(&error_);
+    }
+    // Once.
+    void end_as(ending how) noexcept { line_ |= static_cast<std::uintptr_t>(how); }
+    [[nodiscard]] bool ended_as(ending how) const noexcept { return (line_ & static_cast<std::uintptr_t>(how)) != 0; }
+    [[noreturn]] void rethrow() const {
+        if (failed()) std::rethrow_exception(error_);
+        throw_cancelled();
+    }
+    // The end as an outcome, without its value.
+    void tell_failure(outcome_base& told) const noexcept {
+        if (failed()) told.set_error(error_);
+        else if (ended_as(ending::cancelled)) told.set_cancelled();
+    }
+
 private:
-    context* line_ = nullptr;
-    std::coroutine_handle<> continuation_;
+    context& line() const noexcept {
+        return *reinterpret_cast<context*>(line_ & ~mask_ending);  // NOLINT(performance-no-int-to-ptr): bits of ours
+    }
+
+    static constexpr std::uintptr_t mask_ending = 7;
+    static_assert(alignof(context) > mask_ending, "the bits below its address are ours");
+    std::uintptr_t line_ = 0;
+    union {
+        std::coroutine_handle<> continuation_{};
+        std::exception_ptr error_;  // once it has ended as error
+    };
 };
 
 template <class T>
 class promise : public promise_base {
 public:
+    promise() noexcept {}
+    ~promise() {
+        if (ended_as(ending::value)) std::destroy_at(std::addressof(value_));
+    }
     task<T> get_return_object() noexcept;
     template <class U = T>
     void return_value(U&& value) {
         static_assert(!std::is_lvalue_reference_v<T> || std::is_lvalue_reference_v<U>,
                       "a task that gives a reference returns an object that outlives it, not a temporary");
-        result.set_value(std::forward<U>(value));
+        if constexpr (std::is_reference_v<T>) std::construct_at(std::addressof(value_), std::addressof(value));
+        else std::construct_at(std::addressof(value_), std::forward<U>(value));
+        end_as(ending::value);
     }
-    void unhandled_exception() noexcept { result.set_current_exception(); }
-    outcome<T> result;
+    // The value; throws how it ended otherwise.
+    T take() {
+        if (!ended_as(ending::value)) [[unlikely]]
+            rethrow();
+        if constexpr (std::is_reference_v<T>) return static_cast<T>(*value_);
+        else return std::move(value_);
+    }
+    outcome<T> take_outcome() {
+        outcome<T> told;
+        if (ended_as(ending::value)) told.set_value(take());
+        else tell_failure(told);
+        return told;
+    }
+    [[nodiscard]] outcome<void> peek() const noexcept {
+        outcome<void> told;
+        if (ended_as(ending::value)) told.set_value();
+        else tell_failure(told);
+        return told;
+    }
+
+private:
+    // A reference is kept as a pointer.
+    using stored = std::conditional_t<std::is_reference_v<T>, std::remove_reference_t<T>*, T>;
+    union {
+        stored value_;
+    };
 };
 
 template <>
 class promise<void> : public promise_base {
 public:
     task<void> get_return_object() noexcept;
-    void return_void() noexcept { result.set_value(); }
-    void unhandled_exception() noexcept { result.set_current_exception(); }
-    outcome<void> result;
+    void return_void() noexcept { end_as(ending::value); }
+    void take() const {
+        if (!ended_as(ending::value)) [[unlikely]]
+            rethrow();
+    }
+    [[nodiscard]] outcome<void> peek() const noexcept {
+        outcome<void> told;
+        if (ended_as(ending::value)) told.set_value();
+        else tell_failure(told);
+        return told;
+    }
+    [[nodiscard]] outcome<void> take_outcome() const noexcept { return peek(); }
 };
 
 }  // namespace detail
@@ -131,8 +223,11 @@ public:
         return frame_;
     }
     // For what started it, once the continuation ran.
-    outcome<T> take_outcome() { return std::move(frame_.promise().result); }
-    [[nodiscard]] const outcome<T>& peek_outcome() const noexcept { return frame_.promise().result; }
+    outcome<T> take_outcome() { return frame_.promise().take_outcome(); }
+    // The same without the value, which stays.
+    [[nodiscard]] outcome<void> peek_outcome() const noexcept { return frame_.promise().peek(); }
+    // The same, where only an error is asked for.
+    [[nodiscard]] const detail::promise_base& ended() const noexcept { return frame_.promise(); }
     // Ends the frame now: arguments and locals of a finished task are destroyed here.
     void reset() noexcept {
         if (frame_) std::exchange(frame_, nullptr).destroy();
@@ -158,10 +253,10 @@ private:
         }
     };
     struct throwing_awaiter : awaiter {
-        T await_resume() { return std::move(this->frame.promise().result).get(); }
+        T await_resume() { return this->frame.promise().take(); }
     };
     struct outcome_awaiter : awaiter {
-        outcome<T> await_resume() { return std::move(this->frame.promise().result); }
+        outcome<T> await_resume() { return this->frame.promise().take_outcome(); }
     };
 
     handle frame_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <leat/task/arm.hpp>
+#include <leat/task/awaiter_of.hpp>
 #include <leat/task/this_task.hpp>
 
 namespace leat {
@@ -38,7 +39,7 @@ private:
 
 // Operations are descriptions that can be moved; their awaiter is made where they are awaited.
 template <class Operation>
-using awaited_t = decltype(std::declval<Operation>().operator co_await().await_resume());
+using awaited_t = decltype(awaiter_of(std::declval<Operation>()).await_resume());
 
 template <class Operation>
 task<awaited_t<Operation>> as_task(Operation operation) {

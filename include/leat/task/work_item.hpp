@@ -28,4 +28,29 @@ protected:
     ~work_item() = default;
 };
 
+// Items in a row, through their links: first in, first out.
+struct item_list {
+    void push(work_item& item) noexcept {
+        item.next = nullptr;
+        if (first == nullptr) first = &item;
+        else last->next = &item;
+        last = &item;
+    }
+    work_item* pop() noexcept {
+        work_item* const oldest = first;
+        if (oldest != nullptr) first = oldest->next;
+        return oldest;
+    }
+    // Takes all of the other's, behind its own.
+    void append(item_list& from) noexcept {
+        if (from.first == nullptr) return;
+        if (first == nullptr) first = from.first;
+        else last->next = from.first;
+        last = from.last;
+        from.first = nullptr;
+    }
+    work_item* first = nullptr;
+    work_item* last = nullptr;  // while there is a first
+};
+
 }  // namespace leat

@@ -86,7 +86,7 @@ public:
     }
     [[nodiscard]] bool has_ended() const noexcept { return ended_; }
     // How it ended.
-    [[nodiscard]] const outcome<void>& how() const noexcept { return body_.peek_outcome(); }
+    [[nodiscard]] outcome<void> how() const noexcept { return body_.peek_outcome(); }
 
 private:
     static void ended(arm_base& self) noexcept {
