@@ -7,6 +7,8 @@
 #include <leat/process/codec.hpp>
 #include <leat/process/command.hpp>
 #include <leat/process/persistent_pool.hpp>
+#include <leat/process/shared_memory.hpp>
+#include <leat/process/shared_ring.hpp>
 
 #include <array>
 #include <csignal>
@@ -74,6 +76,25 @@ leat::task<std::string> value_as_a_message() {
     co_return text(again->sensor, " ", again->values.size(), "; ", garbage.error().text());
 }
 
+leat::task<std::string> queue_between_processes() {
+    auto ring =
+        leat::shared_ring<int>::create(100);  // another process: spawn_options::pass = ring->passed(3); attach(3) there
+    auto out = ring->sender();
+    auto in = ring->receiver();
+    (void)co_await out->send(7);
+    out->close();
+    const auto first = co_await in->recv();
+    const auto second = co_await in->recv();
+    co_return text(*first, ", then ", leat::text_of(second.error()));
+}
+
+leat::task<std::string> memory_between_processes() {
+    const auto ours = leat::shared_memory::create(4096);
+    const auto theirs = leat::shared_memory::attach(leat::io::unique_fd(::dup(ours->fd())), 4096);
+    ours->bytes()[10] = std::byte(5);
+    co_return text(std::to_integer<int>(theirs->bytes()[10]));
+}
+
 leat::task<std::string> wait_for_a_signal() {
     leat::io::signals reload({SIGHUP});
     (void)::kill(::getpid(), SIGHUP);  // raise() would send it to this worker, and workers take none
@@ -93,6 +114,8 @@ constexpr example all[] = {
     {"ask_workers", ask_workers},
     {"through_a_pipe", through_a_pipe},
     {"value_as_a_message", value_as_a_message},
+    {"queue_between_processes", queue_between_processes},
+    {"memory_between_processes", memory_between_processes},
     {"wait_for_a_signal", wait_for_a_signal},
     {"cpus_to_use", cpus_to_use},
 };
