@@ -6,9 +6,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <new>
-#include <string_view>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <system_error>
 #include <unistd.h>
@@ -16,6 +14,7 @@
 #include <leat/base/bug.hpp>
 #include <leat/task/this_task.hpp>
 
+#include "bell.hpp"
 #include "sealed_memory.hpp"
 
 namespace leat {
@@ -58,19 +57,6 @@ constexpr int most_patience = 512;
 constexpr auto look_for_death_every = std::chrono::milliseconds(50);
 
 using kind = shared_error::kind;
-
-expected<io::unique_fd, shared_error> make_bell() {
-    io::unique_fd bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!bell) return unexpected(sealed_memory::system_error("making an eventfd", errno));
-    return bell;
-}
-
-// Whether descriptor `fd` is of an eventfd, as the system names it.
-bool is_bell(int fd) {
-    char target[64];
-    const auto length = ::readlink(fmt::format("/proc/self/fd/{}", fd).c_str(), target, sizeof target);
-    return length > 0 && std::string_view(target, static_cast<std::size_t>(length)) == "anon_inode:[eventfd]";
-}
 
 }  // namespace
 
@@ -137,16 +123,10 @@ expected<std::shared_ptr<ring_map>, shared_error> ring_map::attach(io::unique_fd
         return unexpected(
             shared_error(kind::wrong_size, 0,
                          fmt::format("the memory of descriptor {} has {} bytes, as no ring has", memory.get(), *size)));
-    for (const io::unique_fd* bell : {&sender_bell, &receiver_bell}) {
-        if (!is_bell(bell->get()))
-            return unexpected(
-                shared_error(kind::not_shared, 0, fmt::format("descriptor {} is not the bell of a ring", bell->get())));
-        // Of another process it may be a blocking one; it is shared, so that its mode is everybody's.
-        if (::fcntl(bell->get(), F_SETFL, ::fcntl(bell->get(), F_GETFL) | O_NONBLOCK) != 0)
-            return unexpected(sealed_memory::system_error("making an eventfd non-blocking", errno));
-    }
-    // Descriptors that were passed on at a start are not meant for the next program.
-    for (const io::unique_fd* each : {&memory, &sender_bell, &receiver_bell}) ::fcntl(each->get(), F_SETFD, FD_CLOEXEC);
+    for (const io::unique_fd* bell : {&sender_bell, &receiver_bell})
+        if (auto error = check_bell(bell->get())) return unexpected(std::move(*error));
+    // A descriptor that was passed on at a start is not meant for the next program.
+    ::fcntl(memory.get(), F_SETFD, FD_CLOEXEC);
 
     const std::shared_ptr<ring_map> made(new ring_map());
     made->memory_ = std::move(memory);
@@ -221,23 +201,15 @@ void ring_side::look() noexcept {
 }
 
 void ring_side::ring_their_bell() const noexcept {
-    const std::uint64_t one = 1;
-    // It fails when the bell has rung 2^64 - 2 times, and then it rings.
-    (void)!::write(role_ == role::sender ? map_->receiver_bell() : map_->sender_bell(), &one, sizeof one);
+    ring_bell(role_ == role::sender ? map_->receiver_bell() : map_->sender_bell());
 }
 
 void ring_side::close() noexcept {
     if (::getpid() != owner_) return;  // a copy, in a fork: the end is the parent's
     // The tail first: what a receiver hears of the end is that nothing follows. Both, so that who waits here wakes up too.
     ring_layout& layout = map_->layout();
-    const auto ring = [](int bell) {
-        return [bell] {
-            const std::uint64_t one = 1;
-            (void)!::write(bell, &one, sizeof one);
-        };
-    };
-    layout.tail.end(ring(map_->receiver_bell()));
-    layout.head.end(ring(map_->sender_bell()));
+    layout.tail.end([this] { ring_bell(map_->receiver_bell()); });
+    layout.head.end([this] { ring_bell(map_->sender_bell()); });
 }
 
 process_identity ring_side::peer() const noexcept {
@@ -315,8 +287,7 @@ task<std::optional<ring_error>> ring_side::wait(std::uint64_t bytes, time_limit 
         if (!theirs_.announce(needed, ring_sleep::at_bell, ticket)) continue;
         if (peer() != other) continue;  // somebody has taken the place, and has not found us asleep
         const auto how = co_await ready_->readable(deadline);
-        std::uint64_t rung = 0;
-        (void)!::read(bell, &rung, sizeof rung);
+        silence_bell(bell);
         if (how == context::wake::cancelled) co_return ring_error::cancelled;
         if (how == context::wake::timed_out) co_return end_of_wait(bytes, ring_error::timed_out);
     }

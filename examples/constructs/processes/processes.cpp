@@ -7,6 +7,7 @@
 #include <leat/process/codec.hpp>
 #include <leat/process/command.hpp>
 #include <leat/process/persistent_pool.hpp>
+#include <leat/process/process_mutex.hpp>
 #include <leat/process/shared_memory.hpp>
 #include <leat/process/shared_ring.hpp>
 
@@ -88,6 +89,13 @@ leat::task<std::string> queue_between_processes() {
     co_return text(*first, ", then ", leat::text_of(second.error()));
 }
 
+leat::task<std::string> lock_between_processes() {
+    auto lock =
+        leat::process_mutex::create();  // another process: spawn_options::pass = lock->passed(3); attach(3) there
+    const auto held = co_await lock->lock();
+    co_return held.owner_died() ? "to be repaired" : "locked";
+}
+
 leat::task<std::string> memory_between_processes() {
     const auto ours = leat::shared_memory::create(4096);
     const auto theirs = leat::shared_memory::attach(leat::io::unique_fd(::dup(ours->fd())), 4096);
@@ -115,6 +123,7 @@ constexpr example all[] = {
     {"through_a_pipe", through_a_pipe},
     {"value_as_a_message", value_as_a_message},
     {"queue_between_processes", queue_between_processes},
+    {"lock_between_processes", lock_between_processes},
     {"memory_between_processes", memory_between_processes},
     {"wait_for_a_signal", wait_for_a_signal},
     {"cpus_to_use", cpus_to_use},
