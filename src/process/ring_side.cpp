@@ -237,7 +237,7 @@ bool ring_side::peer_gone() noexcept {
 
 // After another look: nothing when it is there, why it never comes, or `otherwise`.
 std::optional<ring_error> ring_side::end_of_wait(std::uint64_t bytes, ring_error otherwise) noexcept {
-    if (has(bytes)) return {};
+    if (has_now(bytes)) return {};
     const ring_error why = why_not();
     return is_worth_waiting(why) ? otherwise : why;
 }
@@ -266,13 +266,13 @@ task<std::optional<ring_error>> ring_side::wait(std::uint64_t bytes, time_limit 
         if (!events || ::epoll_ctl(events.get(), EPOLL_CTL_ADD, bell, &what) != 0)
             throw std::system_error(errno, std::generic_category(), "waiting for a shared ring");
         events_ = std::move(events);
-        ready_.emplace(events_.get());
     }
+    io::descriptor ready(events_.get());  // of this wait: the end may outlive the executor
     const time_point deadline = limit.from(co_await this_task::now());
     for (;;) {
         const std::uint64_t needed = base_ + bytes;
         (void)comes_soon(needed);
-        if (has(bytes)) co_return std::nullopt;
+        if (has_now(bytes)) co_return std::nullopt;
         if (!is_worth_waiting(why_not())) co_return why_not();
         const process_identity other = peer();
         if (peer_gone()) co_return end_of_wait(bytes, ring_error::peer_died);  // what it did before it died is seen now
@@ -286,7 +286,7 @@ task<std::optional<ring_error>> ring_side::wait(std::uint64_t bytes, time_limit 
         std::uint32_t ticket = 0;
         if (!theirs_.announce(needed, ring_sleep::at_bell, ticket)) continue;
         if (peer() != other) continue;  // somebody has taken the place, and has not found us asleep
-        const auto how = co_await ready_->readable(deadline);
+        const auto how = co_await ready.readable(deadline);
         silence_bell(bell);
         if (how == context::wake::cancelled) co_return ring_error::cancelled;
         if (how == context::wake::timed_out) co_return end_of_wait(bytes, ring_error::timed_out);
@@ -295,11 +295,11 @@ task<std::optional<ring_error>> ring_side::wait(std::uint64_t bytes, time_limit 
 
 std::optional<ring_error> ring_side::blocking_wait(std::uint64_t bytes, time_limit limit, const char* name) noexcept {
     const std::uint64_t needed = base_ + bytes;
-    if (comes_soon(needed) && has(bytes)) return {};
+    if (comes_soon(needed) && has_now(bytes)) return {};
     const thread_line none(name);  // a bug on a thread that runs tasks
     const time_point deadline = limit.from(env::now());
     for (;; (void)comes_soon(needed)) {
-        if (has(bytes)) return {};
+        if (has_now(bytes)) return {};
         if (!is_worth_waiting(why_not())) return why_not();
         const process_identity other = peer();
         if (peer_gone()) return end_of_wait(bytes, ring_error::peer_died);

@@ -164,9 +164,9 @@ class ring_sender : public detail::ring_end {
     };
 
 public:
-    // Awaits room and sends; resumes on the awaiting task's executor, always the same one for one end (as io::descriptor). Fails
-    // with closed, peer_died, damaged, timed_out (after `limit`), or cancelled when the task was asked to stop while it waited:
-    // then nothing was sent. A send that finds room succeeds even then.
+    // Awaits room and sends; resumes on the awaiting task's executor. Fails with closed, peer_died, damaged, timed_out (after
+    // `limit`), or cancelled when the task was asked to stop while it waited: then nothing was sent. A send that finds room
+    // succeeds even then.
     auto send(const T& value, time_limit limit = time_limit::never()) noexcept {
         return detail::ring_operation<attempt>(attempt(side(), value), limit);
     }
@@ -245,7 +245,7 @@ class ring_receiver : public detail::ring_end {
     };
 
 public:
-    // Awaits the next message; resumes on the awaiting task's executor, always the same one for one end. Fails with closed or
+    // Awaits the next message; resumes on the awaiting task's executor. Fails with closed or
     // peer_died when nothing is left inside, damaged, or timed_out (after `limit`). Throws cancelled when the task was asked to
     // stop while it waited; no message is lost then.
     auto recv(time_limit limit = time_limit::never()) noexcept {
