@@ -150,6 +150,7 @@ TEST(event, set_while_its_waiters_time_is_over_ends_the_wait_once) {
 struct mixed {
     explore::hand_executor worker, other;
     leat::event bell;
+    env::shared<int> late_steps{0};  // the late line's own
     env::atomic<int> gone_on{0};
 
     void goes_on() {
@@ -164,8 +165,35 @@ leat::task<> waits_simply(mixed& all) {
     all.goes_on();
 }
 
-leat::task<> waits_for_long(mixed& all) {
-    (void)co_await all.bell.wait_for(1h);
+leat::task<> waits_elsewhere(mixed& all) {
+    co_await all.bell.wait();
+    explore::check(env::this_thread(env::slot::worker) == &all.other, "it goes on where it belongs");
+    all.goes_on();
+}
+
+// A wait in two steps, with something to do before the second.
+struct late_wait : leat::waiter {
+    explicit late_wait(mixed& of) : all(of) {}
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
+        line = &self.promise().leat_context();
+        if (!line->prepare_wait(self, "the bell")) return false;
+        wait_as(*line);
+        if (!all.bell.watch(*this) && line->withdraw(line->current_ticket(), leat::context::wake::ready)) return false;
+        ++all.late_steps.write();
+        return line->commit_wait();
+    }
+    void await_resume() noexcept {
+        all.bell.unwatch(*this);
+        ++all.late_steps.write();
+    }
+    mixed& all;
+};
+
+leat::task<> waits_late(mixed& all) {
+    late_wait rings(all);
+    co_await rings;
     all.goes_on();
 }
 
@@ -174,14 +202,15 @@ TEST(event, releases_all_whether_they_can_be_posted_together_or_not) {
         auto all = std::make_shared<mixed>();
         explore::line first(all->worker, "first", waits_simply(*all));
         explore::line second(all->worker, "second", waits_simply(*all));
-        explore::line elsewhere(all->other, "elsewhere", waits_simply(*all));
-        explore::line late(all->worker, "late", waits_for_long(*all));
+        explore::line elsewhere(all->other, "elsewhere", waits_elsewhere(*all));
+        explore::line late(all->worker, "late", waits_late(*all));
         first.start();
         second.start();
         elsewhere.start();
         explore::thread("begins to wait", [&late] { late.start(); });
         explore::thread("sets", [all] { all->bell.set(); });
         explore::thread("another executor", [all] {
+            env::this_thread(env::slot::worker) = &all->other;
             while (all->other.run_one()) {
             }
         });
