@@ -111,8 +111,8 @@ void frame_slabs::give(block* all) noexcept {
 #endif
 
 void* frame_cache::take_from_slabs(frame_cache* mine, std::size_t size) {
+    if (!keeps_any() || class_of(size) >= classes) return ::operator new(size);
     const std::size_t which = class_of(size);
-    if (!keeps_any() || which >= classes) return ::operator new(size);
     if (mine == nullptr) return frame_slabs::take(bytes_of(which), 1);
     block* const first = frame_slabs::take(bytes_of(which), at_once(which));
     mine->free_[which] = first->next;
