@@ -61,7 +61,7 @@ public:
     promise_base(const promise_base&) = delete;
     promise_base& operator=(const promise_base&) = delete;
 
-    // For the body, which has not ended.
+    // For the body, which has not ended. NOLINTNEXTLINE(performance-no-int-to-ptr): and so the bits of ours are none
     context& leat_context() noexcept { return *reinterpret_cast<context*>(line_); }
     std::suspend_always initial_suspend() noexcept { return {}; }
 
