@@ -5,12 +5,14 @@
 // threads. One way: the time from the first send until the other side has said that it has all. "In place": the sender writes and
 // the receiver reads 8 bytes of each message, and nothing is copied; the rest copies in and out. "There and back": one message at a
 // time, the time of half a round trip.
+// Each process has a CPU of its own where there are two, so that both run; else the scheduler may put them on one.
 // Not measured: tasks, which wait through an eventfd and an event loop (bench/runtime/wake_bench.cpp); more than two processes.
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sched.h>
 #include <string>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -54,15 +56,44 @@ bool read_all(int fd, void* bytes, std::size_t size) {
 
 std::uint64_t mix(std::uint64_t sum, std::uint64_t value) { return sum * 31 + value; }
 
+// While it lives the process runs on the first of its CPUs alone; a fork that calls take_another() on the next one.
+class lone_cpu {
+public:
+    lone_cpu() {
+        CPU_ZERO(&all_);
+        if (::sched_getaffinity(0, sizeof all_, &all_) == 0 && CPU_COUNT(&all_) >= 2) run_on(0);
+    }
+    lone_cpu(const lone_cpu&) = delete;
+    lone_cpu& operator=(const lone_cpu&) = delete;
+    ~lone_cpu() { ::sched_setaffinity(0, sizeof all_, &all_); }
+    void take_another() const {
+        if (CPU_COUNT(&all_) >= 2) run_on(1);
+    }
+
+private:
+    void run_on(int index) const {
+        for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+            if (!CPU_ISSET(cpu, &all_) || index-- != 0) continue;
+            cpu_set_t one;
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            ::sched_setaffinity(0, sizeof one, &one);
+        }
+    }
+    cpu_set_t all_;
+};
+
 // Runs `consume` in a fork and `produce` here; the time until the fork has given what consume() gave, for each of `count`.
 template <class Produce, class Consume>
 bench::sample across(std::uint64_t count, double scale, Produce produce, Consume consume) {
     std::array<int, 2> result{};
     std::array<int, 2> ready{};
     check(::pipe(result.data()) == 0 && ::pipe(ready.data()) == 0, "pipe");
+    const lone_cpu here;
     const pid_t child = ::fork();
     check(child >= 0, "fork");
     if (child == 0) {
+        here.take_another();
         const std::uint64_t sum = consume([&] { write_all(ready[1], "r", 1); });
         write_all(result[1], &sum, sizeof sum);
         ::_exit(0);
