@@ -162,6 +162,9 @@ match sys.argv[1:]:
     case ["files"]:
         print("\n".join(files))
     case ["plant", folder]:
+        for old in Path(folder).rglob("*.[ch]pp"):  # else a file that no mistake is in any more hides the real one
+            if str(old.relative_to(folder)) not in files:
+                old.unlink()
         for path in files:
             to = Path(folder) / path
             text = plant(path)
