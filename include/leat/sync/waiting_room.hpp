@@ -31,7 +31,8 @@ namespace leat::detail {
 
 struct request : waiter {
     request() = default;
-    // Until it begins it is a description, and may be copied.
+    // Until it begins it is a description, and may be copied, but for its place in a queue, which it has not yet.
+    // NOLINTNEXTLINE(bugprone-copy-constructor-init): so
     request(const request& other) noexcept
         : waiter(), in_two_steps(other.in_two_steps), how(other.how), waited(false), plain_thread(other.plain_thread) {}
     request& operator=(const request&) = delete;

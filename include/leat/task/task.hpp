@@ -105,7 +105,7 @@ protected:
     ~promise_base() {
         if (failed()) std::destroy_at(&error_);
     }
-    // Once.
+    // Once. NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): it does not see that a promise was constructed
     void end_as(ending how) noexcept { line_ |= static_cast<std::uintptr_t>(how); }
     [[nodiscard]] bool ended_as(ending how) const noexcept { return (line_ & static_cast<std::uintptr_t>(how)) != 0; }
     [[noreturn]] void rethrow() const {
