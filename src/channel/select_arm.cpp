@@ -1,7 +1,8 @@
 #include <leat/channel/select_arm.hpp>
 
 #include <algorithm>
-#include <functional>
+
+#include <leat/base/env_place.hpp>
 
 namespace leat {
 
@@ -71,7 +72,7 @@ select_arm* select_wait::in_order_of_places(std::uint32_t first, std::uint32_t l
     select_arm* sorted = nullptr;
     select_arm** end = &sorted;
     while (low != nullptr && high != nullptr) {
-        select_arm*& least = std::less<>()(high->place_, low->place_) ? high : low;
+        select_arm*& least = env::lies_before(high->place_, low->place_) ? high : low;
         *end = least;
         end = &least->next_;
         least = least->next_;

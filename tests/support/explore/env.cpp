@@ -3,7 +3,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
+#include <functional>
 #include <leat/base/bug.hpp>
+#include <leat/base/env_place.hpp>
 
 #include "engine.hpp"
 
@@ -11,6 +13,7 @@ namespace leat::env {
 
 using explore::detail::cell;
 using explore::detail::engine;
+using explore::detail::memory;
 using explore::detail::running;
 
 namespace {
@@ -81,6 +84,12 @@ std::uint64_t entropy() noexcept { return running ? engine::active().entropy() :
 
 void pause(detail::place where) noexcept {
     if (running) engine::active().pause(where);
+}
+
+bool lies_before(const void* one, const void* other) noexcept {
+    if (!running) return std::less<>()(one, other);
+    memory& objects = engine::active().objects();
+    return objects.number_at(one) < objects.number_at(other);
 }
 
 [[gnu::noinline]] void*& this_thread(slot which) noexcept {

@@ -1,6 +1,7 @@
 #include "memory.hpp"
 
 #include <fmt/format.h>
+#include <functional>
 
 namespace leat::explore::detail {
 
@@ -14,6 +15,23 @@ void memory::begin_schedule() noexcept {
     ++stamp_;
     filled_ = 0;
     used_ = 0;
+    numbered_.clear();
+}
+
+// Remembered, since a cell that lies before the others may come later.
+std::uint32_t memory::number_at(const void* place) {
+    for (const auto& [known, number] : numbered_)
+        if (known == place) return number;
+    const std::less<> before;
+    const cell* first = nullptr;
+    for (std::size_t i = 0; i < used_; ++i) {
+        const cell& each = cells_[i];
+        if (!each.alive || before(each.address, place)) continue;
+        if (first == nullptr || before(each.address, first->address)) first = &each;
+    }
+    const std::uint32_t number = place == nullptr || first == nullptr ? 0 : first->number;
+    numbered_.emplace_back(place, number);
+    return number;
 }
 
 memory::slot& memory::look_up(const void* address, object_kind kind) noexcept {

@@ -25,6 +25,7 @@
 #include <deque>
 #include <explore/hooks.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace leat::explore::detail {
@@ -98,6 +99,10 @@ public:
         return found.stamp == stamp_ ? found.what : nullptr;
     }
 
+    // A number for the object that begins at `place`, the same in each schedule that has made the same choices: that of the
+    // first cell in it. 0 where nothing is, and for null.
+    std::uint32_t number_at(const void* place);
+
 private:
     struct slot {
         std::uint64_t stamp = 0;  // the schedule that it belongs to
@@ -114,6 +119,7 @@ private:
     std::size_t filled_ = 0;                            // slots of this schedule
     std::deque<cell> cells_;                            // reused from schedule to schedule
     std::size_t used_ = 0;
+    std::vector<std::pair<const void*, std::uint32_t>> numbered_;  // what number_at() has said
 };
 
 }  // namespace leat::explore::detail
