@@ -50,7 +50,7 @@ void collect(stop_source& from, int depth, std::vector<told_line>& into) {
 
 }  // namespace
 
-std::string report_lines(context& root, std::span<work_item* const> ready) {
+std::string report_lines(context& root, holders of, std::span<work_item* const> ready) {
     std::vector<told_line> all{{&root, 1}};
     collect(root.below(), 2, all);
     const auto is_known = [&](const context* which) {
@@ -69,7 +69,7 @@ std::string report_lines(context& root, std::span<work_item* const> ready) {
             continue;
         }
         text += fmt::format("waits for {}", line.waits_for());
-        const wait_place* const place = line.waits_at();
+        const wait_place* const place = of == holders::told ? line.waits_at() : nullptr;
         const context* const holder = place == nullptr ? nullptr : place->holder();
         if (is_known(holder)) text += holder == &line ? ", which it holds itself" : ", held by " + name_of(*holder);
         text += '\n';

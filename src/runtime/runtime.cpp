@@ -41,10 +41,10 @@ unsigned runtime::threads_of_process() noexcept {
     return sanitizer::thread && threads > 1 ? threads - 1 : threads;
 }
 
-std::string runtime::report_roots() {
+std::string runtime::report_roots(detail::holders of) {
     std::string text;
     for (running_root* each = roots_; each != nullptr; each = each->next_)
-        text += detail::report_lines(each->line_) + (each->next_ != nullptr ? "\n" : "");
+        text += detail::report_lines(each->line_, of) + (each->next_ != nullptr ? "\n" : "");
     return text;
 }
 
@@ -54,7 +54,7 @@ bool runtime::look_for_deadlock(unsigned own) noexcept {
     if (roots_ == nullptr) return false;
     for (running_root* each = roots_; each != nullptr; each = each->next_)
         if (detail::any_sleeps(each->line_)) return false;  // for ever, since no timer is set
-    const std::string lines = report_roots();
+    const std::string lines = report_roots(detail::holders::told);
     const auto report = std::make_shared<const std::string>("deadlock: every task waits for another\n" + lines);
     log(log_level::error, *report);
     for (running_root* each = roots_; each != nullptr; each = each->next_) {
@@ -70,7 +70,8 @@ void runtime::tell_suspicion(duration age) noexcept {
     if (roots_ == nullptr) return;
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(age).count();
     log(log_level::warning, "a deadlock is suspected: nothing has run for " + std::to_string(seconds) +
-                                " s, and only something outside could wake a task\n" + report_roots());
+                                " s, and only something outside could wake a task\n" +
+                                report_roots(detail::holders::unknown));  // it may be waking one just now
 }
 
 }  // namespace leat

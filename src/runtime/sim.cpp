@@ -282,7 +282,8 @@ void simulation::note_end(ending how) {
     result_.steps = steps_;
     result_.time = now_.time_since_epoch();
     result_.trace = trace_;
-    if (how != ending::finished) result_.waiting = leat::detail::report_lines(*main_, ready_);
+    if (how != ending::finished)
+        result_.waiting = leat::detail::report_lines(*main_, leat::detail::holders::told, ready_);
 }
 
 void simulation::run_until(done_flag& done) {

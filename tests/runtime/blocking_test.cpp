@@ -85,7 +85,7 @@ TEST(blocking, threads_are_used_again) {
             seen.insert(id);
         }
     });
-    EXPECT_LT(seen.size(), 50U);  // one that has just answered may not be idle yet
+    EXPECT_LT(seen.size(), 150U);  // one that has just answered may not be idle yet
 }
 
 TEST(blocking, a_stop_before_the_call_throws_cancelled_and_calls_nothing) {

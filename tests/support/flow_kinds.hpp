@@ -2,6 +2,7 @@
 // stage without an engine.
 #pragma once
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -108,12 +109,12 @@ private:
 
     private:
         void settled(leat::fate how) noexcept override {
-            owner_.settled_ = true;
             owner_.how_ = how;
+            owner_.settled_ = true;
         }
         fate_probe& owner_;
     };
-    bool settled_ = false;
+    std::atomic<bool> settled_ = false;  // set last: by any worker
     leat::fate how_ = leat::fate::skipped;
 };
 

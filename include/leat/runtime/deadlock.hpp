@@ -5,7 +5,7 @@
 // for what, stops the tasks, and throws `deadlocked` when they have ended. A task that sleeps for ever waits for a stop, on
 // purpose: with one of those there is no deadlock.
 // Suspected: the same, but something outside could still wake a task, such as a thread that holds the end of a channel. Said
-// in the log when run_options::suspect_deadlock_after asks for it, and nothing is stopped.
+// in the log when run_options::suspect_deadlock_after asks for it, without who holds what, and nothing is stopped.
 // Not seen: a signal handler or another process that would wake a task without an operation of the poller.
 #pragma once
 
@@ -26,9 +26,12 @@ public:
 
 namespace detail {
 
-// The tree of lines below `root`, a line of text each: who it is, and what it waits for. `ready` are items that wait to run.
-// For lines that all stand still.
-[[nodiscard]] std::string report_lines(context& root, std::span<work_item* const> ready = {});
+// Whether what lines wait at may be looked at: only while nobody can resume one of them.
+enum class holders : unsigned char { told, unknown };
+
+// The tree of lines below `root`, a line of text each: who it is, what it waits for, and who holds that. `ready` are items that
+// wait to run. For lines that all stand still.
+[[nodiscard]] std::string report_lines(context& root, holders of, std::span<work_item* const> ready = {});
 
 // Whether one of the lines below `root`, or it itself, sleeps. For the same lines.
 [[nodiscard]] bool any_sleeps(context& root);

@@ -116,7 +116,7 @@ private:
         running_root* next_;
         std::shared_ptr<const std::string> report_;  // null: no deadlock was found
     };
-    [[nodiscard]] std::string report_roots();
+    [[nodiscard]] std::string report_roots(detail::holders of);
 
     const int process_;
     env::mutex roots_lock_;
