@@ -20,6 +20,8 @@ constexpr std::size_t longest_item = std::size_t{64} << 20U;
 
 using parts = std::vector<std::string>;
 
+std::string joined(const parts& all) { return fmt::format("{}", fmt::join(all, " ")); }
+
 std::string short_name(const std::string& item) {
     if (item.size() <= longest_name) return printable(item);
     return printable(std::string_view(item).substr(0, longest_name)) + "…";
@@ -261,9 +263,9 @@ private:
 
 }  // namespace
 
-std::string each_item::text() const { return fmt::format("{}", fmt::join(parts, " ")); }
+std::string each_item::text() const { return joined(parts); }
 std::string each_item::name() const { return short_name(text()); }
-std::string each_result::text() const { return fmt::format("{}", fmt::join(parts, " ")); }
+std::string each_result::text() const { return joined(parts); }
 std::string each_result::name() const { return short_name(text()); }
 
 std::shared_ptr<source> items_of(std::vector<value_source> values, item_rules rules) {

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cli/arguments.hpp>
+#include <cli/write_all.hpp>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -37,15 +38,6 @@ template <class Number>
 bool read_number(std::string_view text, Number& into) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
     return error == std::errc() && end == text.data() + text.size();
-}
-
-void write_all(int fd, std::string_view text, const std::string& file) {
-    while (!text.empty()) {
-        const ssize_t wrote = ::write(fd, text.data(), text.size());
-        if (wrote < 0 && errno == EINTR) continue;
-        if (wrote < 0) throw std::system_error(errno, std::generic_category(), "cannot write the job log " + file);
-        text.remove_prefix(static_cast<std::size_t>(wrote));
-    }
 }
 
 }  // namespace
@@ -83,11 +75,8 @@ void job_log::read() {
         text.resize(whole);
     }
     if (text.empty()) {
-        try {
-            return write_all(out_.get(), std::string(header) + "\n", file_);
-        } catch (const std::system_error& problem) {
-            throw usage_error(fmt::format("--joblog: {}", problem.what()));
-        }
+        if (write_all(out_.get(), std::string(header) + "\n")) return;
+        throw usage_error(fmt::format("--joblog: cannot write to `{}`: {}", file_, std::strerror(errno)));
     }
     std::size_t number = 0;
     for (std::string_view rest = text; !rest.empty();) {
@@ -145,10 +134,11 @@ std::string job_log::mismatch() const {
 }
 
 void job_log::add(const job_record& job) {
-    write_all(out_.get(),
-              fmt::format("{}\t:\t{:.3f}\t{:10.3f}\t0\t{}\t{}\t{}\t{}\n", job.number, job.start_s, job.runtime_s,
-                          job.out_bytes, job.exit_value, job.signal, on_one_line(job.command)),
-              file_);
+    const std::string line =
+        fmt::format("{}\t:\t{:.3f}\t{:10.3f}\t0\t{}\t{}\t{}\t{}\n", job.number, job.start_s, job.runtime_s,
+                    job.out_bytes, job.exit_value, job.signal, on_one_line(job.command));
+    if (!write_all(out_.get(), line))
+        throw std::system_error(errno, std::generic_category(), "cannot write the job log " + file_);
 }
 
 }  // namespace leat::cli

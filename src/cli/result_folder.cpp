@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cli/arguments.hpp>
+#include <cli/write_all.hpp>
 #include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
@@ -39,12 +40,7 @@ public:
         if (!fd_) fail();
     }
     void write(std::string_view bytes) const {
-        while (!bytes.empty()) {
-            const ssize_t wrote = ::write(fd_.get(), bytes.data(), bytes.size());
-            if (wrote < 0 && errno == EINTR) continue;
-            if (wrote < 0) fail();
-            bytes.remove_prefix(static_cast<std::size_t>(wrote));
-        }
+        if (!write_all(fd_.get(), bytes)) fail();
     }
 
 private:

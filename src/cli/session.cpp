@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cli/process_setup.hpp>
 #include <cli/progress.hpp>
+#include <cli/write_all.hpp>
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
@@ -47,13 +48,7 @@ io::unique_fd open_report(const std::string& file) {
 bool write_report(int fd, const std::string& text) {
     const bool stream = same_file(fd, STDOUT_FILENO) || same_file(fd, STDERR_FILENO);
     if (!stream) (void)::ftruncate(fd, 0);  // what was there stays until now; a pipe has no length
-    for (std::string_view rest = text; !rest.empty();) {
-        const ssize_t wrote = ::write(fd, rest.data(), rest.size());
-        if (wrote < 0 && errno == EINTR) continue;
-        if (wrote < 0) return false;
-        rest.remove_prefix(static_cast<std::size_t>(wrote));
-    }
-    return true;
+    return write_all(fd, text);
 }
 
 // That a stage computes for long is nothing that those who run a command could change: it is not reported.

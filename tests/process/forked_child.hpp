@@ -3,11 +3,21 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <leat/process/shared_memory.hpp>
+
 namespace leat_test {
+
+// What was made of shared memory; throws why it was not.
+template <class T>
+T made(leat::expected<T, leat::shared_error> what) {
+    if (!what) throw std::runtime_error(what.error().message);
+    return std::move(*what);
+}
 
 class forked_child {
 public:

@@ -18,14 +18,9 @@ using namespace std::chrono_literals;
 using kind = leat::shared_error::kind;
 using leat::process_mutex;
 using leat_test::forked_child;
+using leat_test::made;
 using leat_test::on_one_thread;
 using leat_test::on_threads;
-
-template <class T>
-T made(leat::expected<T, leat::shared_error> what) {
-    if (!what) throw std::runtime_error(what.error().message);
-    return std::move(*what);
-}
 
 // A number in shared memory that is changed in two steps.
 struct account {

@@ -27,14 +27,10 @@ using leat::ring_error;
 using leat::shared_ring;
 using leat::io::unique_fd;
 using leat_test::forked_child;
+using leat_test::made;
 using leat_test::on_one_thread;
 using leat_test::on_threads;
 
-template <class T>
-T made(leat::expected<T, leat::shared_error> what) {
-    if (!what) throw std::runtime_error(what.error().message);
-    return std::move(*what);
-}
 template <class T>
 struct ends {
     explicit ends(std::size_t capacity) : ends(made(shared_ring<T>::create(capacity))) {}
