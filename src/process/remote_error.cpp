@@ -41,7 +41,7 @@ exception_record exception_record::of(const std::exception_ptr& error) {
     }
 }
 
-remote_error::remote_error(const exception_record& record)
-    : std::runtime_error(record.type + " in another process: " + record.text), record_(record) {}
+remote_error::remote_error(const exception_record& record, std::string err)
+    : std::runtime_error(record.type + " in another process: " + record.text), record_(record), err_(std::move(err)) {}
 
 }  // namespace leat

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -125,3 +126,15 @@ int main_frame::failed() noexcept {
 }
 
 }  // namespace leat::detail
+
+namespace leat {
+
+std::optional<int> worker_main() {
+    if (std::getenv(detail::worker_variable) == nullptr) return {};
+    if (detail::worker_body != nullptr) return detail::worker_body();
+    detail::print_line(std::string("error: ") + detail::worker_variable +
+                       " is set, and this program has no functions for a worker");
+    return 2;
+}
+
+}  // namespace leat

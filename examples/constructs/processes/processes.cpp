@@ -1,4 +1,4 @@
-// Other programs: run once, or kept and fed line by line; pipes. See docs/constructs.md.
+// Other processes: programs run once, or kept and fed line by line; functions of this program in processes of their own; pipes. See docs/constructs.md.
 #include "../show.hpp"
 
 #include <leat/base/machine.hpp>
@@ -8,6 +8,7 @@
 #include <leat/process/command.hpp>
 #include <leat/process/persistent_pool.hpp>
 #include <leat/process/process_mutex.hpp>
+#include <leat/process/process_pool.hpp>
 #include <leat/process/shared_memory.hpp>
 #include <leat/process/shared_ring.hpp>
 
@@ -50,6 +51,70 @@ leat::task<std::string> ask_workers() {
     const std::string answer = co_await pool.call("a line");
     co_await pool.close();
     co_return answer;
+}
+
+int cubed(int x) { return x * x * x; }
+int added(int x, int y) { return x + y; }
+
+leat::task<std::string> map_in_processes() {
+    leat::process_pool pool(2);  // started again, this program finds in leat::main that it is a worker
+    const std::vector<int> items{1, 2, 3};
+    const auto cubes = co_await pool.map<cubed>(items);
+    const std::vector<std::tuple<int, int>> pairs{{1, 2}, {3, 4}};
+    const auto sums = co_await pool.starmap<added>(pairs);
+    co_await pool.close();
+    co_return text(cubes[2], " and ", sums[1]);
+}
+
+leat::task<std::string> call_in_a_process() {
+    leat::process_pool pool(1);
+    const int sum = co_await pool.apply<added>(1, 2);
+    leat::future<int> later = pool.apply_async<added>(3, 4);
+    const int last = co_await std::move(later);
+    co_await pool.close();
+    co_return text(sum, " and ", last);
+}
+
+leat::task<std::string> values_of_a_range_in_processes() {
+    leat::process_pool pool(2);
+    auto values = pool.imap<cubed>(std::vector<int>{1, 2, 3});  // in order; as they come: imap_unordered
+    int sum = 0;
+    while (auto value = co_await values.next()) sum += *value;
+    co_await pool.close();
+    co_return text(sum);
+}
+
+int divided(int x) {
+    if (x == 0) throw std::domain_error("by nothing");
+    if (x < 0) std::abort();
+    return 100 / x;
+}
+leat::task<std::string> calls_that_fail_or_crash() {
+    leat::pool_options options(2);
+    options.tries = 1;
+    options.on_err = [](std::string_view) {};
+    leat::process_pool pool(std::move(options));
+    const std::vector<int> items{4, 0, -1, 5};
+    const auto ends = co_await pool.try_map<divided>(items);
+    std::string all;
+    for (const auto& end : ends) all += end.is_value() ? "value " : "error ";
+    co_await pool.close();
+    co_return all + "and nothing else is lost";
+}
+
+struct dictionary {
+    std::string language;
+};
+dictionary open_dictionary(const std::string& language) { return {language}; }
+std::string translated(dictionary& in, const std::string& word) { return word + " in " + in.language; }
+leat::task<std::string> state_of_a_worker() {
+    leat::pool_options options(1);
+    options.at_start<open_dictionary>("Latin");
+    options.recycle_items = 1000;  // then the worker is replaced, and has a new one
+    leat::process_pool pool(std::move(options));
+    const std::string word = co_await pool.apply<translated>("leat");
+    co_await pool.close();
+    co_return word;
 }
 
 leat::task<> write_and_close(leat::io::pipe_writer out) {
@@ -120,6 +185,11 @@ constexpr example all[] = {
     {"feed_a_program", feed_a_program},
     {"end_a_program_in_time", end_a_program_in_time},
     {"ask_workers", ask_workers},
+    {"map_in_processes", map_in_processes},
+    {"call_in_a_process", call_in_a_process},
+    {"values_of_a_range_in_processes", values_of_a_range_in_processes},
+    {"calls_that_fail_or_crash", calls_that_fail_or_crash},
+    {"state_of_a_worker", state_of_a_worker},
     {"through_a_pipe", through_a_pipe},
     {"value_as_a_message", value_as_a_message},
     {"queue_between_processes", queue_between_processes},

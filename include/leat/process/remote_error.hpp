@@ -27,15 +27,18 @@ struct exception_record {
 // Thrown in place of an exception that another process threw.
 class remote_error : public std::runtime_error {
 public:
-    explicit remote_error(const exception_record& record);
+    // `err`: what was written to standard error meanwhile, where that is known.
+    explicit remote_error(const exception_record& record, std::string err = {});
 
     // "std::out_of_range in another process: too far" is what(); these are its parts.
     [[nodiscard]] const std::string& type() const noexcept { return record_.type; }
     [[nodiscard]] const std::string& text() const noexcept { return record_.text; }
     [[nodiscard]] const exception_record& record() const noexcept { return record_; }
+    [[nodiscard]] const std::string& err() const noexcept { return err_; }
 
 private:
     exception_record record_;
+    std::string err_;
 };
 
 }  // namespace leat

@@ -7,12 +7,19 @@
 
 #include <concepts>
 #include <functional>
+#include <optional>
 
 #include <leat/runtime/run.hpp>
 
 namespace leat {
 
 namespace detail {
+
+// The environment variable that tells a process that it was started to be a worker of another one.
+inline constexpr const char* worker_variable = "LEAT_WORKER";
+// What it runs then, and what that gives is its exit code. Set before main, by the layer that starts workers.
+using worker_function = int (*)();
+inline constinit worker_function worker_body = nullptr;
 
 // The type-erased rest of leat::main.
 class main_frame {
@@ -32,11 +39,17 @@ private:
 
 }  // namespace detail
 
+// For programs with a main of their own that use a process_pool: its first line is
+//   if (const auto code = leat::worker_main()) return *code;
+// In a worker it runs the calls until the pool ends it, and gives the exit code; elsewhere nothing. leat::main begins with it.
+[[nodiscard]] std::optional<int> worker_main();
+
 // Runs `program`, a function that returns task<void> or task<int> and takes nothing or (int argc, char** argv), on all
 // effective CPUs. Returns the exit code: the program's int or 0; 1 after an uncaught error; 3 after a deadlock, which was
 // reported; 130 or 143 when SIGINT or SIGTERM stopped it.
 template <class Program>
 int main(int argc, char** argv, Program&& program, run_options options = {}) {
+    if (const auto code = worker_main()) return *code;
     detail::main_frame frame;
     options.stop = &frame.stop();
     try {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <leat/process/codec.hpp>
+#include <leat/process/process_pool.hpp>
 
 namespace refused {
 
@@ -52,6 +53,25 @@ static_assert(leat::must_cross_processes<with_reference>);
 static_assert(leat::must_cross_processes<std::function<void()>>);
 #elif CASE == 14  // this type cannot cross to another process
 static_assert(leat::must_cross_processes<void>);
+#elif CASE == 15  // what runs in another process is a named function
+leat::task<int> call(leat::process_pool& pool) {
+    return pool.apply<[](int x) { return x; }>(1);
+}
+#elif CASE == 16  // a pointer cannot cross to another process
+std::size_t length(const char* text);
+leat::task<std::size_t> call(leat::process_pool& pool) { return pool.apply<length>("text"); }
+#elif CASE == 17  // a view cannot cross to another process
+std::string_view first_word(const std::string& text);
+leat::task<std::string_view> call(leat::process_pool& pool) { return pool.apply<first_word>("a text"); }
+#elif CASE == 18  // a reference to what can be changed cannot cross
+void store(int what, int& there);
+leat::task<void> call(leat::process_pool& pool) { return pool.apply<store>(1, 2); }
+#elif CASE == 19  // these are not the function's arguments
+int sum(int a, int b);
+leat::task<int> call(leat::process_pool& pool) { return pool.apply<sum>(1); }
+#elif CASE == 20  // map is for functions of one item
+int product(int a, int b);
+auto call(leat::process_pool& pool) { return pool.map<product>(std::vector<int>{1}); }
 #endif
 
 }  // namespace refused
