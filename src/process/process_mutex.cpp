@@ -1,28 +1,20 @@
 #include <leat/process/process_mutex.hpp>
 
-#include <algorithm>
-#include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <new>
 #include <unistd.h>
 
-#include <leat/base/bug.hpp>
-#include <leat/io/descriptor.hpp>
 #include <leat/process/process_identity.hpp>
-#include <leat/task/outcome.hpp>
-#include <leat/task/this_task.hpp>
 
-#include "bell.hpp"
+#include "process_room.hpp"
 
 namespace leat {
 
 namespace {
 
 constexpr std::uint64_t magic = 0x6b63'6f6c'7461'656cU;  // "leatlock"
-constexpr auto look_for_death_every = std::chrono::milliseconds(50);
 
-using waits = detail::process_lock_word::waits;
 using kind = shared_error::kind;
 
 // In shared memory.
@@ -34,24 +26,24 @@ struct lock_layout {
 }  // namespace
 
 struct process_mutex::state {
-    state(shared_memory memory_, io::unique_fd bell_) noexcept : memory(std::move(memory_)), bell(std::move(bell_)) {}
+    state(shared_memory memory_, io::unique_fd bell) noexcept : memory(std::move(memory_)), room(std::move(bell)) {}
     [[nodiscard]] lock_layout& layout() const noexcept {
         return *std::launder(reinterpret_cast<lock_layout*>(memory.bytes().data()));
     }
     [[nodiscard]] detail::process_lock_word& word() const noexcept { return layout().word; }
 
     enum class taken : unsigned char { no, yes, from_the_dead };
-    taken take() const noexcept {
+    taken take(bool look_for_the_dead) const noexcept {
         const std::uint64_t me = process_identity::self().word();  // asked anew: this may be a fork
         if (word().take(me)) return taken::yes;
+        if (!look_for_the_dead) return taken::no;
         const std::uint64_t holder = word().owner();
         if (holder == 0 || holder == me || process_identity::from(holder).alive()) return taken::no;
         return word().inherit(holder, me) ? taken::from_the_dead : taken::no;
     }
 
     shared_memory memory;
-    io::unique_fd bell;
-    leat::mutex within;  // whose owner may compete with other processes; the only one here that waits at the word
+    process_room room;  // who holds its `within` may compete with other processes
 };
 
 // --- Making one ---
@@ -87,7 +79,7 @@ expected<process_mutex, shared_error> process_mutex::attach(int first) {
 }
 
 std::vector<passed_descriptor> process_mutex::passed(int first) const {
-    return {{state_->memory.fd(), first}, {state_->bell.get(), first + 1}};
+    return {{state_->memory.fd(), first}, {state_->room.bell(), first + 1}};
 }
 
 // --- Using it ---
@@ -95,14 +87,14 @@ std::vector<passed_descriptor> process_mutex::passed(int first) const {
 void process_mutex::guard::unlock() noexcept {
     state* const of = of_.release();
     if (of == nullptr) return;
-    if (of->word().owner() == process_identity::self().word()) of->word().give([of] { ring_bell(of->bell.get()); });
+    if (of->word().owner() == process_identity::self().word()) of->word().give([of] { ring_bell(of->room.bell()); });
     within_.unlock();
 }
 
 std::optional<process_mutex::guard> process_mutex::try_lock() noexcept {
-    auto within = state_->within.try_lock();
+    auto within = state_->room.within.try_lock();
     if (!within) return {};
-    const auto how = state_->take();
+    const auto how = state_->take(true);
     if (how == state::taken::no) return {};
     return guard(*state_, std::move(*within), how == state::taken::from_the_dead);
 }
@@ -110,36 +102,18 @@ std::optional<process_mutex::guard> process_mutex::try_lock() noexcept {
 task<std::optional<process_mutex::guard>> process_mutex::lock_for(time_limit limit) {
     state& here = *state_;
     const time_point deadline = limit.from(co_await this_task::now());
-    auto within = co_await here.within.lock_until(deadline);
+    auto within = co_await here.room.within.lock_until(deadline);
     if (!within) co_return std::nullopt;
-    if (const auto how = here.take(); how != state::taken::no)
-        co_return guard(here, std::move(*within), how == state::taken::from_the_dead);
-
-    struct counted {
-        explicit counted(state& where) noexcept : here(where) { here.word().begin(waits::at_bell); }
-        counted(const counted&) = delete;
-        counted& operator=(const counted&) = delete;
-        ~counted() {
-            here.word().end(waits::at_bell);
-            // The bell may have rung for another, too: who leaves without the lock rings it again.
-            if (!served) here.word().call([this] { ring_bell(here.bell.get()); });
-        }
-        state& here;
-        bool served = false;
-    };
-    counted waiting(here);
-    io::descriptor rung(here.bell.get());
-    for (;;) {
-        if (const auto how = here.take(); how != state::taken::no) {
-            waiting.served = true;
-            co_return guard(here, std::move(*within), how == state::taken::from_the_dead);
-        }
-        const time_point now = co_await this_task::now();
-        if (now >= deadline) co_return std::nullopt;
-        const auto ended = co_await rung.readable(std::min(deadline, now + look_for_death_every));
-        silence_bell(here.bell.get());
-        if (ended == context::wake::cancelled) detail::throw_cancelled();
+    auto how = here.take(true);
+    if (how == state::taken::no) {
+        const auto ready = [&here, &how](bool look_for_the_dead) noexcept {
+            how = here.take(look_for_the_dead);
+            return how != state::taken::no;
+        };
+        const bool is_mine = co_await here.room.wait(here.word(), deadline, ready);
+        if (!is_mine) co_return std::nullopt;
     }
+    co_return guard(here, std::move(*within), how == state::taken::from_the_dead);
 }
 
 task<process_mutex::guard> process_mutex::lock() {
@@ -150,21 +124,14 @@ task<process_mutex::guard> process_mutex::lock() {
 std::optional<process_mutex::guard> process_mutex::blocking_lock_for(time_limit limit) noexcept {
     state& here = *state_;
     const time_point deadline = limit.from(env::now());
-    auto within = here.within.blocking_lock_for(deadline);
+    auto within = here.room.within.blocking_lock_for(deadline);
     if (!within) return {};
-    auto how = here.take();
-    if (how == state::taken::no) {
-        here.word().begin(waits::in_futex);
-        for (;;) {
-            const std::uint32_t ticket = here.word().ticket();
-            how = here.take();
-            const time_point now = env::now();
-            if (how != state::taken::no || now >= deadline) break;
-            here.word().sleep(ticket, std::min(deadline, now + look_for_death_every));
-        }
-        here.word().end(waits::in_futex);
-        if (how == state::taken::no) return {};
-    }
+    auto how = here.take(true);
+    const auto ready = [&here, &how](bool look_for_the_dead) noexcept {
+        how = here.take(look_for_the_dead);
+        return how != state::taken::no;
+    };
+    if (how == state::taken::no && !here.room.blocking_wait(here.word(), deadline, "blocking_lock", ready)) return {};
     return guard(here, std::move(*within), how == state::taken::from_the_dead);
 }
 

@@ -7,8 +7,11 @@
 #include <leat/process/codec.hpp>
 #include <leat/process/command.hpp>
 #include <leat/process/persistent_pool.hpp>
+#include <leat/process/process_event.hpp>
 #include <leat/process/process_mutex.hpp>
 #include <leat/process/process_pool.hpp>
+#include <leat/process/process_semaphore.hpp>
+#include <leat/process/shared_array.hpp>
 #include <leat/process/shared_memory.hpp>
 #include <leat/process/shared_ring.hpp>
 
@@ -161,6 +164,27 @@ leat::task<std::string> lock_between_processes() {
     co_return held.owner_died() ? "to be repaired" : "locked";
 }
 
+leat::task<std::string> permits_between_processes() {
+    auto slots = leat::process_semaphore::create(4);  // as the lock
+    const auto two = co_await slots->acquire(2);
+    co_return text(slots->available(), " left", two.holder_died() ? ", half used" : "");
+}
+
+leat::task<std::string> event_between_processes() {
+    auto ready = leat::process_event::create();  // as the lock
+    ready->set();
+    co_await ready->wait();
+    co_return "set";
+}
+
+leat::task<std::string> array_between_processes() {
+    const auto counts = leat::shared_array<int>::create(1000);  // as the lock, in one descriptor
+    auto lock = leat::process_mutex::create();
+    const auto held = co_await lock->lock();  // nothing else keeps others off the elements
+    (*counts)[999] += 5;
+    co_return text(counts->size(), " numbers, the last is ", counts->elements().back());
+}
+
 leat::task<std::string> memory_between_processes() {
     const auto ours = leat::shared_memory::create(4096);
     const auto theirs = leat::shared_memory::attach(leat::io::unique_fd(::dup(ours->fd())), 4096);
@@ -194,6 +218,9 @@ constexpr example all[] = {
     {"value_as_a_message", value_as_a_message},
     {"queue_between_processes", queue_between_processes},
     {"lock_between_processes", lock_between_processes},
+    {"permits_between_processes", permits_between_processes},
+    {"event_between_processes", event_between_processes},
+    {"array_between_processes", array_between_processes},
     {"memory_between_processes", memory_between_processes},
     {"wait_for_a_signal", wait_for_a_signal},
     {"cpus_to_use", cpus_to_use},
