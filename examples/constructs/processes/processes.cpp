@@ -10,6 +10,7 @@
 #include <leat/process/process_event.hpp>
 #include <leat/process/process_mutex.hpp>
 #include <leat/process/process_pool.hpp>
+#include <leat/process/process_queue.hpp>
 #include <leat/process/process_semaphore.hpp>
 #include <leat/process/shared_array.hpp>
 #include <leat/process/shared_memory.hpp>
@@ -157,6 +158,18 @@ leat::task<std::string> queue_between_processes() {
     co_return text(*first, ", then ", leat::text_of(second.error()));
 }
 
+leat::task<std::string> objects_between_processes() {
+    auto queue = leat::process_queue<reading>::create(100, 65536);  // as the ring; at most 100, in at most 64 KiB
+    auto out = queue->sender();
+    auto in = queue->receiver();
+    reading cellar{"cellar", {12.5}};
+    (void)co_await out->send(std::move(cellar));
+    out->close();
+    const auto first = co_await in->recv();
+    const auto second = co_await in->recv();
+    co_return text(first->sensor, ", then ", leat::text_of(second.error()));
+}
+
 leat::task<std::string> lock_between_processes() {
     auto lock =
         leat::process_mutex::create();  // another process: spawn_options::pass = lock->passed(3); attach(3) there
@@ -217,6 +230,7 @@ constexpr example all[] = {
     {"through_a_pipe", through_a_pipe},
     {"value_as_a_message", value_as_a_message},
     {"queue_between_processes", queue_between_processes},
+    {"objects_between_processes", objects_between_processes},
     {"lock_between_processes", lock_between_processes},
     {"permits_between_processes", permits_between_processes},
     {"event_between_processes", event_between_processes},
