@@ -56,6 +56,9 @@ length in 4 bytes, the most significant first, precedes them, and outputs are wr
 A run that was ended is gone on with by the same command line and --joblog FILE --resume: what is in
 the log has had its output written, and is skipped.
 
+With --sandbox-read, --sandbox-write and --no-network the kernel holds CMD and what it starts to that;
+where it cannot (Linux before 6.2), nothing is run.
+
 The output of an item is written whole, never mixed with another's. An item whose command fails
 is reported on standard error; the others go on, and the exit status is 1.
 Ctrl-C lets the items at work end; a second one stops them at once.)";
@@ -120,6 +123,9 @@ struct raw_texts {
     std::vector<std::string> files;
     bool resume = false;
     bool resume_failed = false;
+    std::vector<std::string> sandbox_read, sandbox_write;
+    bool no_network = false;
+    std::string limit_memory, limit_cpu, limit_files, limit_processes, limit_file_size;
     std::string per_item, jobs, timeout, delay, halt, tries, window, protocol, progress = "auto";
 };
 
@@ -129,6 +135,30 @@ void add_output_options(CLI::App& to, run_output& output, raw_texts& raw) {
     to.add_option("--progress", raw.progress,
                   "auto: shown when standard error is a terminal; json: an object a line; none")
         ->type_name("MODE");
+}
+
+void add_sandbox(CLI::App& each, raw_texts& raw) {
+    each.add_option(
+            "--sandbox-read", raw.sandbox_read,
+            "let CMD open no files but those of the system, and read what is below this path; again: more paths")
+        ->type_name("PATH")
+        ->expected(1)
+        ->take_all();
+    each.add_option("--sandbox-write", raw.sandbox_write, "the same, and let CMD change what is below this path")
+        ->type_name("PATH")
+        ->expected(1)
+        ->take_all();
+    each.add_flag("--no-network", raw.no_network, "let CMD make no sockets but local ones");
+    each.add_option("--limit-memory", raw.limit_memory, "the most address space of each process: 512M, 2G")
+        ->type_name("SIZE");
+    each.add_option("--limit-cpu", raw.limit_cpu, "the most CPU time of each process, in whole seconds")
+        ->type_name("TIME");
+    each.add_option("--limit-files", raw.limit_files, "the most descriptors of each process")->type_name("N");
+    each.add_option("--limit-file-size", raw.limit_file_size, "the largest file that a process may write")
+        ->type_name("SIZE");
+    each.add_option("--limit-processes", raw.limit_processes,
+                    "start no more where your user has so many processes in all; not for root")
+        ->type_name("N");
 }
 
 void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
@@ -172,6 +202,7 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_flag("--resume-failed", raw.resume_failed, "the same, but do those again that had failed");
     each.add_flag("--tag", to.tag, "put the item and a tab in front of each line of its output");
     each.add_flag("--shell-quote", to.shell_quote, "allow {} in the text of a shell's -c, put there in quotes");
+    add_sandbox(each, raw);
     add_output_options(each, to.output, raw);
     each.footer(each_end);
     each.prefix_command();
@@ -188,6 +219,32 @@ unsigned jobs_of(const std::string& text) {
     if (text.starts_with('+'))
         return at_least_one(effective_machine().worker_count + number("-j", text.substr(1), 0, most));
     return number("-j", text, 1, most, ", or N% or +N of the CPUs, or `auto` for as many as is good");
+}
+
+void finish_sandbox(each_arguments& to, const raw_texts& raw) {
+    const auto size = [](const char* option, const std::string& text) -> std::optional<std::uint64_t> {
+        if (text.empty()) return std::nullopt;
+        const auto bytes = parse_size(text);
+        if (!bytes) throw usage_error(fmt::format("{}: found `{}`, {}", option, text, bytes.error()));
+        return *bytes;
+    };
+    to.limits.memory_bytes = size("--limit-memory", raw.limit_memory);
+    to.limits.file_bytes = size("--limit-file-size", raw.limit_file_size);
+    constexpr unsigned most = 1'000'000'000;
+    if (!raw.limit_cpu.empty())
+        to.limits.cpu_seconds = static_cast<std::uint64_t>(
+            std::chrono::ceil<std::chrono::seconds>(time_limit("--limit-cpu", raw.limit_cpu)).count());
+    if (!raw.limit_files.empty()) to.limits.open_files = number("--limit-files", raw.limit_files, 3, most);
+    if (!raw.limit_processes.empty()) to.limits.processes = number("--limit-processes", raw.limit_processes, 1, most);
+    const bool has_paths = !raw.sandbox_read.empty() || !raw.sandbox_write.empty();
+    if (!has_paths && !raw.no_network) return;
+    sandbox& box = to.sandbox.emplace();
+    if (raw.no_network) box.no_network = sandbox_need::required;
+    if (!has_paths) return;
+    box.paths = sandbox_need::required;
+    box.add_system_files();
+    box.read.insert(box.read.end(), raw.sandbox_read.begin(), raw.sandbox_read.end());
+    box.write.insert(box.write.end(), raw.sandbox_write.begin(), raw.sandbox_write.end());
 }
 
 progress_mode progress_of(const std::string& text) {
@@ -298,6 +355,7 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
         throw usage_error("--resume: items in random order (--shuf) cannot be found again in a job log");
     if (to.dry_run && !to.job_log.empty()) throw usage_error("--dry-run: runs no jobs that a --joblog could hold");
     if (!raw.timeout.empty()) to.timeout = time_limit("--timeout", raw.timeout);
+    finish_sandbox(to, raw);
     to.output.progress = progress_of(raw.progress);
 }
 

@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include <leat/process/spawn.hpp>
 #include <leat/process/worker_protocol.hpp>
 
 namespace leat::cli {
@@ -60,6 +61,8 @@ struct each_arguments {
     bool tag = false;
     std::chrono::nanoseconds timeout{0};  // 0: none
     std::optional<unsigned> tries;        // in all; none: 1, or 2 for persistent workers
+    std::optional<leat::sandbox> sandbox;
+    child_limits limits;
     run_output output;
 };
 

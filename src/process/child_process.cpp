@@ -47,6 +47,7 @@ void child_process::swap(child_process& other) noexcept {
     std::swap(pid_, other.pid_);
     std::swap(pidfd_, other.pidfd_);
     std::swap(watcher_, other.watcher_);
+    std::swap(sandboxed_, other.sandboxed_);
     std::swap(status_, other.status_);
 }
 

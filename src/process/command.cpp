@@ -150,6 +150,7 @@ task<command_result> run_command(command_options options) {
     result.err_omitted_bytes = talk.err.omitted_bytes();
     result.timed_out = end == ending::timed_out;
     result.output_held_open = held_open;
+    result.sandboxed = talk.child.sandboxed();
     result.elapsed = talk.end - talk.start;
     co_return result;
 }

@@ -1,7 +1,12 @@
-// Ends descriptors in bulk, with the kernel's call for it or by reading /proc.
+// Ends descriptors in bulk, with the kernel's call for it or by reading /proc; and the filter for sockets.
 #include "raw_calls.hpp"
 
+#include <cstdint>
+#include <linux/audit.h>
 #include <linux/close_range.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/socket.h>
 
 namespace leat::raw {
 
@@ -56,5 +61,52 @@ LEAT_UNINSTRUMENTED bool end_descriptors(int first, descriptor_end how) noexcept
     if (::syscall(SYS_close_range, first, ~0u, flags) == 0) return true;
     return end_descriptors_one_by_one(first, how);
 }
+
+#if defined(__x86_64__) || defined(__aarch64__)
+
+namespace {
+
+#    if defined(__x86_64__)
+constexpr std::uint32_t this_architecture = AUDIT_ARCH_X86_64;
+#    else
+constexpr std::uint32_t this_architecture = AUDIT_ARCH_AARCH64;
+#    endif
+constexpr std::uint32_t io_uring_setup = 425;    // on every architecture
+constexpr std::uint32_t x32_calls = 0x40000000;  // x86-64: from here on those of another ABI; unused on arm64
+constexpr std::uint16_t load = BPF_LD | BPF_W | BPF_ABS;
+constexpr std::uint16_t if_equal = BPF_JMP | BPF_JEQ | BPF_K;
+constexpr std::uint16_t if_at_least = BPF_JMP | BPF_JGE | BPF_K;
+constexpr std::uint16_t give = BPF_RET | BPF_K;
+
+// Each jump says how many instructions to leave out: if it holds, if not.
+constexpr sock_filter socket_filter[] = {
+    {load, 0, 0, offsetof(seccomp_data, arch)},
+    {if_equal, 0, 6, this_architecture},
+    {load, 0, 0, offsetof(seccomp_data, nr)},
+    {if_at_least, 4, 0, x32_calls},
+    {if_equal, 3, 0, io_uring_setup},  // it could make sockets, too
+    {if_equal, 0, 3, SYS_socket},
+    {load, 0, 0, offsetof(seccomp_data, args[0])},  // the lower half: both are little-endian
+    {if_equal, 1, 2, AF_UNIX},
+    {give, 0, 0, SECCOMP_RET_ERRNO | ENOSYS},
+    {give, 0, 0, SECCOMP_RET_ALLOW},
+    {give, 0, 0, SECCOMP_RET_ERRNO | EACCES},
+};
+
+}  // namespace
+
+LEAT_UNINSTRUMENTED bool refuse_sockets() noexcept {
+    const sock_fprog program{sizeof socket_filter / sizeof *socket_filter, const_cast<sock_filter*>(socket_filter)};
+    return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
+#else
+
+LEAT_UNINSTRUMENTED bool refuse_sockets() noexcept {
+    errno = ENOSYS;
+    return false;
+}
+
+#endif
 
 }  // namespace leat::raw

@@ -51,4 +51,19 @@ bool end_descriptors(int first, descriptor_end how) noexcept;
 // The way of kernels before 5.11: reads /proc/self/fd. Apart for the tests.
 bool end_descriptors_one_by_one(int first, descriptor_end how) noexcept;
 
+// Landlock, which the headers of Debian 12 know in part only; the numbers are those of every architecture.
+constexpr long landlock_create_ruleset = 444;
+constexpr long landlock_add_rule = 445;
+constexpr long landlock_restrict_self = 446;
+
+// Whether refuse_sockets() is written for this architecture.
+#if defined(__x86_64__) || defined(__aarch64__)
+constexpr bool has_socket_filter = true;
+#else
+constexpr bool has_socket_filter = false;
+#endif
+// From now on this thread and what it starts get no socket but local ones (AF_UNIX). Needs "no new privileges" before it.
+// False, with errno, when that fails.
+bool refuse_sockets() noexcept;
+
 }  // namespace leat::raw

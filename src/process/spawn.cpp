@@ -1,20 +1,22 @@
 // spawn(): lays the options out (spawn_plan.cpp), starts the child (start_child.cpp) and puts failures into words.
 #include <leat/process/spawn.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "sandbox_rules.hpp"
 #include "sentinel.hpp"
 #include "spawn_plan.hpp"
 
 namespace leat {
 
 struct child_process_maker {
-    static child_process make(started_child started, sentinel& watcher) noexcept {
-        return child_process(started.pid, started.pidfd, watcher);
+    static child_process make(started_child started, sentinel& watcher, sandbox_report sandboxed) noexcept {
+        return child_process(started.pid, started.pidfd, watcher, sandboxed);
     }
 };
 
@@ -63,9 +65,14 @@ std::string interpreter_of(const std::string& file) {
     return std::string(line.substr(0, line.find_first_of(" \t\r\n")));
 }
 
-spawn_error exec_error(int error, const spawn_options& options, const spawn_plan& plan) {
+// The program's path, for this process.
+std::string seen_from_here(const spawn_options& options, const spawn_plan& plan) {
     const std::string& file = plan.program;
-    const std::string seen = options.directory.empty() || file.starts_with('/') ? file : options.directory + "/" + file;
+    return options.directory.empty() || file.starts_with('/') ? file : options.directory + "/" + file;
+}
+
+spawn_error exec_error(int error, const spawn_options& options, const spawn_plan& plan) {
+    const std::string seen = seen_from_here(options, plan);
     if (is_shortage(error)) return no_resources(error, fmt::format("`{}` could not be started", seen));
     switch (error) {
         case ENOENT: {
@@ -95,9 +102,10 @@ spawn_error exec_error(int error, const spawn_options& options, const spawn_plan
         case EPERM:
             return {
                 kind::not_executable, error,
-                fmt::format(
-                    "`{}` cannot be run: {} (its own mode, that of its interpreter, or a file system mounted noexec)",
-                    seen, std::strerror(error))};
+                fmt::format("`{}` cannot be run: {} (its own mode, that of its interpreter, {})", seen,
+                            std::strerror(error),
+                            options.sandbox ? "a sandbox that does not let the interpreter or the loader be executed"
+                                            : "or a file system mounted noexec")};
         default:
             return {kind::refused, error, fmt::format("`{}` cannot be run: {}", seen, std::strerror(error))};
     }
@@ -127,6 +135,8 @@ spawn_error in_words(const start_failure& failure, const spawn_options& options,
             return {kind::bad_directory, error,
                     fmt::format("the working directory `{}` cannot be entered: {}", options.directory,
                                 std::strerror(error))};
+        case start_step::sandbox:
+            return problem("the child could not enter its sandbox");
         case start_step::exec:
             break;
     }
@@ -145,9 +155,22 @@ expected<child_process, spawn_error> spawn(const spawn_options& options) {
         if (is_shortage(error)) return unexpected(no_resources(error, what));
         return unexpected(spawn_error(kind::refused, error, fmt::format("{}: {}", what, std::strerror(error))));
     }
-    const auto started = start_child(plan.view(options), **watcher);
+    child_plan to_start = plan.view(options);
+    sandbox_rules rules;
+    sandbox_report sandboxed;
+    if (options.sandbox) {
+        const sandbox_support support = find_sandbox_support();
+        int above = 2;
+        for (const auto& [from, to] : plan.descriptors) above = std::max(above, to);
+        if (auto error = rules.prepare(*options.sandbox, support, seen_from_here(options, plan), above))
+            return unexpected(std::move(*error));
+        to_start.sandbox = rules.setting();
+        sandboxed = sandbox_report_for(*options.sandbox, support);
+    }
+    if (!plan.limits.empty()) sandboxed.limits = sandbox_effect::whole;
+    const auto started = start_child(to_start, **watcher);
     if (!started) return unexpected(in_words(started.error(), options, plan));
-    return child_process_maker::make(*started, **watcher);
+    return child_process_maker::make(*started, **watcher, sandboxed);
 }
 
 }  // namespace leat

@@ -115,6 +115,8 @@ void spawn_plan::lay_out_limits(const child_limits& wanted) {
     // A hard limit a second later, for a program that ignores SIGXCPU.
     if (wanted.cpu_seconds)
         limits.push_back({RLIMIT_CPU, *wanted.cpu_seconds, std::max(*wanted.cpu_seconds, *wanted.cpu_seconds + 1)});
+    if (wanted.file_bytes) limits.push_back({RLIMIT_FSIZE, *wanted.file_bytes, *wanted.file_bytes});
+    if (wanted.processes) limits.push_back({RLIMIT_NPROC, *wanted.processes, *wanted.processes});
     if (wanted.open_files) limits.push_back({RLIMIT_NOFILE, *wanted.open_files, *wanted.open_files});
 }
 

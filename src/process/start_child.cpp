@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -108,6 +109,16 @@ LEAT_UNINSTRUMENTED bool set_limits(launch& launched) noexcept {
     return true;
 }
 
+LEAT_UNINSTRUMENTED bool enter_sandbox(launch& launched) noexcept {
+    const sandbox_setting& sandbox = launched.plan.sandbox;
+    if (!sandbox.wanted) return true;
+    if (::syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return failed(launched, start_step::sandbox, 0);
+    if (sandbox.ruleset >= 0 && ::syscall(raw::landlock_restrict_self, sandbox.ruleset, 0) != 0)
+        return failed(launched, start_step::sandbox, 1);
+    if (sandbox.socket_filter && !raw::refuse_sockets()) return failed(launched, start_step::sandbox, 2);
+    return true;
+}
+
 LEAT_UNINSTRUMENTED bool become_program(launch& launched) noexcept {
     const child_plan& plan = launched.plan;
     ::syscall(SYS_setpgid, 0, 0);
@@ -118,6 +129,7 @@ LEAT_UNINSTRUMENTED bool become_program(launch& launched) noexcept {
     if (plan.directory != nullptr && ::syscall(SYS_chdir, plan.directory) != 0)
         return failed(launched, start_step::directory, 0);
     if (!set_limits(launched)) return false;
+    if (!enter_sandbox(launched)) return false;
     raw::set_signal_mask({0});
     ::syscall(SYS_execve, plan.program, plan.argv, plan.envp);
     return failed(launched, start_step::exec, 0);

@@ -26,6 +26,13 @@ struct limit_setting {
     std::uint64_t hard;
 };
 
+// Taken on right before exec, by the child itself.
+struct sandbox_setting {
+    bool wanted = false;         // no new privileges, and what follows
+    int ruleset = -1;            // of Landlock, with a number that no mapping overwrites; -1: none
+    bool socket_filter = false;  // refuse sockets but local ones
+};
+
 struct child_plan {
     const char* program;                        // a path, relative ones count from `directory`
     char* const* argv;                          // ends with a null pointer
@@ -33,6 +40,7 @@ struct child_plan {
     const char* directory;                      // null: as here
     std::span<descriptor_mapping> descriptors;  // each `to` once; scratch of the child, and of no value afterwards
     std::span<const limit_setting> limits;
+    sandbox_setting sandbox;
 };
 
 struct started_child {
@@ -40,7 +48,7 @@ struct started_child {
     int pidfd;
 };
 
-enum class start_step : unsigned char { clone, devnull, descriptor, close_others, limit, directory, exec };
+enum class start_step : unsigned char { clone, devnull, descriptor, close_others, limit, directory, sandbox, exec };
 
 struct start_failure {
     start_step step;

@@ -5,6 +5,8 @@
 #include <child_output.hpp>
 #include <flow_kinds.hpp>
 
+#include <leat/process/sandbox.hpp>
+
 namespace {
 
 using leat_test::eventually;
@@ -118,6 +120,19 @@ TEST(exec, too_much_output_fails_the_item) {
 TEST(exec, limits_and_directory_reach_the_process) {
     EXPECT_EQ(run_stage("exec = ['sh', '-c', 'ulimit -n; pwd']\nopen_files = 17\ndirectory = '/'", "['x']").out,
               "17\n/\n\n");
+}
+
+TEST(exec, a_sandbox_keeps_the_program_from_other_files_and_from_the_network) {
+    const auto support = leat::find_sandbox_support();
+    if (support.landlock < 3 || !support.socket_filter) GTEST_SKIP() << "this kernel cannot";
+    EXPECT_EQ(run_stage("exec = ['sh', '-c', 'cat; ls /proc > /dev/null 2>&1 || echo refused']\n"
+                        "sandbox = { read = '/dev/null', network = false }",
+                        "['x']")
+                  .out,
+              "xrefused\n\n");
+    EXPECT_THAT(run_stage("exec = ['cat']\nsandbox = { write = ['/not/there'] }", "['x']").done.error,
+                HasSubstr("the sandbox names `/not/there`"));
+    EXPECT_THAT(refusal("exec = ['cat']\nsandbox = { red = '/' }"), HasSubstr("read"));
 }
 
 // --- A process a job ---

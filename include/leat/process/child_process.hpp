@@ -15,6 +15,7 @@
 #pragma once
 
 #include <leat/process/exit_status.hpp>
+#include <leat/process/sandbox.hpp>
 
 #include <optional>
 #include <sys/types.h>
@@ -44,6 +45,9 @@ public:
     // Whether the child has not been waited for yet.
     [[nodiscard]] bool unreaped() const noexcept { return pid_ != 0 && !status_; }
 
+    // What is in force of the sandbox and the limits that it was started with.
+    [[nodiscard]] sandbox_report sandboxed() const noexcept { return sandboxed_; }
+
     // Sends `signal` to every process of the group. False when the child has been waited for, or was reaped by others:
     // the group may then be someone else's, so nothing is sent. To end what a finished child left running, call this
     // after pidfd() is readable and before try_wait().
@@ -56,13 +60,15 @@ public:
 
 private:
     friend struct child_process_maker;
-    child_process(pid_t pid, int pidfd, sentinel& watcher) noexcept : pid_(pid), pidfd_(pidfd), watcher_(&watcher) {}
+    child_process(pid_t pid, int pidfd, sentinel& watcher, sandbox_report sandboxed) noexcept
+        : pid_(pid), pidfd_(pidfd), watcher_(&watcher), sandboxed_(sandboxed) {}
     void swap(child_process& other) noexcept;
     std::optional<exit_status> reap(int flags) noexcept;
 
     pid_t pid_ = 0;
     int pidfd_ = -1;
     sentinel* watcher_ = nullptr;
+    sandbox_report sandboxed_;
     std::optional<exit_status> status_;
 };
 

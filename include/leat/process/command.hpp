@@ -51,8 +51,9 @@ struct command_result {
     std::uint64_t err_omitted_bytes = 0;  // how much that is
     bool timed_out = false;               // it was ended because of options.timeout
     bool output_held_open =
-        false;            // somebody still held an output open when the drain time was over: it may lack its end
-    duration elapsed{0};  // from the start to the end of the command
+        false;                 // somebody still held an output open when the drain time was over: it may lack its end
+    duration elapsed{0};       // from the start to the end of the command
+    sandbox_report sandboxed;  // what was in force of options.child.sandbox and limits
 };
 
 // The command could not be started.

@@ -13,6 +13,7 @@
 
 #include <leat/base/expected.hpp>
 #include <leat/process/child_process.hpp>
+#include <leat/process/sandbox.hpp>
 
 #include <cstdint>
 #include <optional>
@@ -63,6 +64,10 @@ struct child_limits {
     std::optional<std::uint64_t> memory_bytes;  // address space; allocation fails in the child beyond it
     std::optional<std::uint64_t> cpu_seconds;   // SIGXCPU when used up, SIGKILL a second later
     std::optional<std::uint64_t> open_files;    // descriptors
+    std::optional<std::uint64_t> file_bytes;    // size of a file that it writes; SIGXFSZ beyond it
+    // Of all processes and threads of the user who runs the child, not of the child alone: starting one more fails in the
+    // child where there are as many already. The kernel does not hold root to it.
+    std::optional<std::uint64_t> processes;
 };
 
 struct spawn_options {
@@ -79,6 +84,7 @@ struct spawn_options {
     child_stdio err = child_stdio::inherit();
     std::vector<passed_descriptor> pass;
     child_limits limits;
+    std::optional<leat::sandbox> sandbox;  // child_process::sandboxed() says what came into force
 };
 
 struct spawn_error {
@@ -89,6 +95,7 @@ struct spawn_error {
         bad_directory,   // the working directory
         no_resources,    // out of descriptors, processes or memory: worth another try later
         refused,         // anything else the system said no to
+        no_sandbox,      // a layer of the sandbox that is required cannot be had here, or a path of it does not exist
     };
     spawn_error(kind what_, int code_, std::string message_) : what(what_), code(code_), message(std::move(message_)) {}
 

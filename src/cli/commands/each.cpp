@@ -63,6 +63,13 @@ std::string program_of(const std::string& command) {
     return std::move(*found);
 }
 
+void confine(spawn_options& child, const each_arguments& command) {
+    child.limits = command.limits;
+    child.sandbox = command.sandbox;
+    if (!child.sandbox) return;
+    if (const std::string why = why_no_sandbox(*child.sandbox); !why.empty()) throw usage_error("each: " + why);
+}
+
 std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, bool progress_shown) {
     const duration timeout = command.timeout.count() > 0 ? duration(command.timeout) : duration::max();
     if (command.persistent) {
@@ -72,6 +79,7 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, 
                     "each: found {} as an argument; a persistent worker is given its items on standard input");
         persistent_options options(command.command);
         options.child.program = program_of(command.command.front());
+        confine(options.child, command);
         options.window = command.window;
         options.protocol = command.protocol;
         options.timeout = timeout;
@@ -86,6 +94,7 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, 
         if (command.dry_run) return commands_shown(std::move(arguments));
         command_options options;
         options.child.program = program_of(arguments.fixed_command());
+        confine(options.child, command);
         options.timeout = timeout;
         options.out_memory_bytes = std::size_t{256} << 10U;
         return command_per_item(std::move(arguments), std::move(options), std::move(rules));

@@ -26,6 +26,23 @@ std::string with_tail(std::string what, std::string_view err) {
     return fmt::format("{}; its standard error{}: {}", what, cut ? " ended with" : "", err);
 }
 
+sandbox sandbox_of(const option_values& given) {
+    const bool best_effort = given.boolean("best_effort");
+    const sandbox_need need = best_effort ? sandbox_need::best_effort : sandbox_need::required;
+    sandbox box;
+    if (!given.boolean("network")) box.no_network = need;
+    if (given.has("read") || given.has("write")) {
+        box.paths = need;
+        box.add_system_files();
+        const auto add = [&given](std::string_view key, std::vector<std::string>& to) {
+            if (given.has(key)) to.insert(to.end(), given.list(key).begin(), given.list(key).end());
+        };
+        add("read", box.read);
+        add("write", box.write);
+    }
+    return box;
+}
+
 spawn_options child_of(const option_values& given) {
     spawn_options child(given.list("exec"));
     if (given.has("directory")) child.directory = given.text("directory");
@@ -35,13 +52,18 @@ spawn_options child_of(const option_values& given) {
         child.limits.cpu_seconds = static_cast<std::uint64_t>(time.count());
     }
     if (given.has("open_files")) child.limits.open_files = static_cast<std::uint64_t>(given.integer("open_files"));
+    if (given.has("file_size")) child.limits.file_bytes = given.size("file_size");
+    if (given.has("processes")) child.limits.processes = static_cast<std::uint64_t>(given.integer("processes"));
+    if (given.has("sandbox")) child.sandbox = sandbox_of(given.table("sandbox"));
     return child;
 }
 
-// The file of the command, looked up before any item. Throws permanent_error.
-std::string found(const std::string& command, const std::string& directory) {
-    auto file = find_program(command, program_path(), directory);
+// The file of the command, looked up before any item; and whether there is a sandbox for it. Throws permanent_error.
+std::string found(const std::string& command, const spawn_options& child) {
+    auto file = find_program(command, program_path(), child.directory);
     if (!file) throw permanent_error(file.error().message);
+    if (child.sandbox)
+        if (std::string why = why_no_sandbox(*child.sandbox); !why.empty()) throw permanent_error(why);
     return std::move(*file);
 }
 
@@ -124,7 +146,7 @@ public:
     }
     task<> start(unsigned) override {
         const std::string command = settings_->arguments->fixed_command();
-        if (!command.empty()) settings_->child.program = found(command, settings_->child.directory);
+        if (!command.empty()) settings_->child.program = found(command, settings_->child);
         co_return;
     }
     task<std::unique_ptr<stage_worker>> open() override {
@@ -198,7 +220,7 @@ public:
         if (policy.timeout.count() > 0) options_.timeout = std::exchange(policy.timeout, {});
     }
     task<> start(unsigned jobs) override {
-        options_.child.program = found(options_.child.argv[0], options_.child.directory);
+        options_.child.program = found(options_.child.argv[0], options_.child);
         options_.workers = jobs;
         context& line = co_await this_task::line();
         pool_ = std::make_unique<persistent_pool>(options_, line);
@@ -276,6 +298,18 @@ void add_exec_kind(registry& kinds) {
         option("memory", option_type::size, "the most address space of each process").at_least(1),
         option("cpu", option_type::time_span, "the most CPU time of each process").at_least(1),
         option("open_files", option_type::integer, "the most descriptors of each process").at_least(3),
+        option("file_size", option_type::size, "the largest file that a process may write"),
+        option("processes", option_type::integer, "start no more where the user has so many in all; not for root")
+            .at_least(1),
+        option("sandbox", option_type::table, "what the kernel keeps the program from")
+            .with({
+                option("read", option_type::text_list, "open no files but those of the system, and read below these"),
+                option("write", option_type::text_list, "the same, and change what is below these"),
+                option("network", option_type::boolean, "whether it may make sockets other than local ones")
+                    .defaults("true"),
+                option("best_effort", option_type::boolean, "start it also where the kernel can do a part of it")
+                    .defaults("false"),
+            }),
     };
     kind.implied_by = "exec";
     kind.make_stage = &make_exec;
