@@ -9,6 +9,7 @@
 
 #include <leat/io/pipe.hpp>
 #include <leat/runtime/blocking.hpp>
+#include <leat/task/timeout.hpp>
 
 #include "bounded_text.hpp"
 #include "companions.hpp"
@@ -31,7 +32,7 @@ struct conversation {
     child_process child;
     spool out;
     bounded_text err;
-    std::exception_ptr spool_failure;
+    std::exception_ptr output_failure;  // the first of a spool or a listener
     time_point start{};
     time_point end{};
 };
@@ -44,29 +45,50 @@ task<> feed(io::pipe_writer to, const std::string& input) {
 
 void append_to(spool& out, std::span<const char> bytes) { out.append(bytes); }
 
-// Calls the function with each piece, until the end, an error, or a stop.
+task<expected<std::size_t, std::error_code>> read_what_is_there(io::pipe_reader& from, std::span<char> room) {
+    return shield(from.read_some(room, env::now()));
+}
+
+// Calls the function with each piece, until the end, an error, or a stop. When that comes while a piece is taken, what the
+// pipe holds by then is read too: the command wrote it in time, and it is at most one piece.
 template <class Take>
 task<> read_pieces(io::pipe_reader from, Take take) {
     const stop_token stop = co_await this_task::stop_token();
     const auto buffer = std::make_unique_for_overwrite<char[]>(piece_bytes);
     const std::span<char> room(buffer.get(), piece_bytes);
-    while (!stop.stop_requested()) {
-        auto got = co_await from.read_some(room);
+    for (bool first = true, last = false; !last; first = false) {
+        last = stop.stop_requested();
+        if (first && last) break;
+        auto reading = last ? read_what_is_there(from, room) : from.read_some(room);
+        auto got = co_await std::move(reading);
         if (!got || *got == 0 || !co_await take(room.first(*got))) break;
     }
     from.close();
+}
+
+// Gives a piece to the listener. False when it threw: the command is ended.
+task<bool> tell(conversation& talk, const output_listener& listener, std::span<const char> piece) {
+    outcome<void> told = co_await shield(listener(piece)).as_outcome();
+    if (told.is_value()) co_return true;
+    if (told.is_error() && !talk.output_failure) talk.output_failure = told.error();
+    talk.child.signal_group(SIGKILL);
+    co_return false;
 }
 
 struct into_spool {
     conversation& talk;
     explicit into_spool(conversation& of) noexcept : talk(of) {}
     task<bool> operator()(std::span<const char> piece) const {
+        if (talk.options.on_out) {
+            const bool told = co_await tell(talk, talk.options.on_out, piece);
+            if (!told || !talk.options.keep_out) co_return told;
+        }
         try {
             if (talk.out.fits(piece.size())) talk.out.append(piece);
             else co_await blocking(&append_to, std::ref(talk.out), piece);
             co_return true;
         } catch (const spool_error&) {
-            talk.spool_failure = std::current_exception();
+            if (!talk.output_failure) talk.output_failure = std::current_exception();
         }
         talk.child.signal_group(SIGKILL);
         co_return false;
@@ -74,11 +96,12 @@ struct into_spool {
 };
 
 struct into_text {
-    bounded_text& text;
-    explicit into_text(bounded_text& to) noexcept : text(to) {}
+    conversation& talk;
+    explicit into_text(conversation& of) noexcept : talk(of) {}
     task<bool> operator()(std::span<const char> piece) const {
-        text.append({piece.data(), piece.size()});
-        co_return true;
+        talk.err.append({piece.data(), piece.size()});
+        if (!talk.options.on_err) co_return true;
+        co_return co_await tell(talk, talk.options.on_err, piece);
     }
 };
 
@@ -122,7 +145,7 @@ task<ending> converse(conversation& talk, companions& beside) {
     }
     if (err) {
         err->writer.reset();
-        beside.add_reader(read_pieces(std::move(err->reader), into_text(talk.err)));
+        beside.add_reader(read_pieces(std::move(err->reader), into_text(talk)));
     }
     co_return co_await end_of(talk.child, later(talk.start, options.timeout), options.grace);
 }
@@ -141,7 +164,7 @@ task<command_result> run_command(command_options options) {
     const bool held_open = co_await beside.join(drain);
     const ending end = std::move(how).get();
     if (end == ending::stopped) detail::throw_cancelled();
-    if (talk.spool_failure) std::rethrow_exception(talk.spool_failure);
+    if (talk.output_failure) std::rethrow_exception(talk.output_failure);
 
     command_result result;
     result.status = talk.child.wait();

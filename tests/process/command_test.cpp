@@ -3,6 +3,7 @@
 
 #include <child_output.hpp>
 #include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -69,6 +70,41 @@ TEST(command, that_never_reads_its_input_is_no_error) {
     auto options = command_options({"true"});
     options.input = std::string(10'000'000, 'x');
     EXPECT_TRUE(run(std::move(options)).status.success());
+}
+
+TEST(command, listeners_hear_the_output_while_it_runs_and_to_its_end) {
+    std::string heard, complaints;
+    auto options = shell("echo first; echo oh >&2; while [ ! -e \"$0\" ]; do sleep 0.01; done; seq 100000");
+    const auto mark = std::filesystem::temp_directory_path() / ("leat_heard_" + std::to_string(::getpid()));
+    options.child.argv.push_back(mark.string());
+    options.keep_out = false;
+    options.on_out = [&](std::span<const char> piece) -> leat::task<> {
+        heard.append(piece.data(), piece.size());
+        // Later than the end of the command would wait for it.
+        if (heard.size() < 100) std::ofstream(mark).flush();
+        else co_await leat::sleep_for(100ms);
+    };
+    options.on_err = [&](std::span<const char> piece) -> leat::task<> {
+        complaints.append(piece.data(), piece.size());
+        co_return;
+    };
+    options.drain = 1ms;
+    const auto done = run(std::move(options));
+    std::filesystem::remove(mark);
+    EXPECT_TRUE(heard.starts_with("first\n1\n2\n"));
+    EXPECT_TRUE(heard.ends_with("\n100000\n")) << "what the pipe held at the end is heard too";
+    EXPECT_EQ(complaints, "oh\n");
+    EXPECT_EQ(done.err, "oh\n");
+    EXPECT_TRUE(done.out.empty());
+}
+
+TEST(command, what_a_listener_throws_ends_it) {
+    auto options = shell("echo out; sleep 100");
+    options.on_out = [](std::span<const char>) -> leat::task<> {
+        throw std::runtime_error("enough");
+        co_return;
+    };
+    EXPECT_THROW(run(std::move(options)), std::runtime_error);
 }
 
 TEST(command, that_floods_standard_error_costs_bounded_memory) {

@@ -9,7 +9,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -26,6 +28,10 @@ namespace leat {
 // What becomes of an output of the command: read into the result, written where this process writes, or thrown away.
 enum class command_output : unsigned char { capture, inherit, discard };
 
+// Told of a captured output while the command runs: of each piece as it comes. The next is read when it has returned, so that
+// one that takes long holds up the command. Deaf to stop requests. What it throws ends the command by SIGKILL.
+using output_listener = std::function<task<>(std::span<const char>)>;
+
 struct command_options {
     command_options() {}
     explicit command_options(std::vector<std::string> argv) : child(std::move(argv)) {}
@@ -37,6 +43,8 @@ struct command_options {
     command_output err = command_output::capture;
     std::size_t out_memory_bytes = spool::default_memory_bytes;  // of captured standard output; the rest goes to a file
     std::size_t err_bytes = std::size_t{64} << 10U;              // of captured standard error: first and last half
+    output_listener on_out, on_err;                              // none: nobody is told
+    bool keep_out = true;                                        // false: standard output is for its listener alone
     duration timeout = duration::max();                          // then the group gets SIGTERM …
     duration grace = std::chrono::seconds(2);                    // … and after this SIGKILL
     duration drain = std::chrono::milliseconds(500);  // for output that others hold open after the command has ended
@@ -70,7 +78,7 @@ private:
 
 // Runs the command to its end; resumes on the awaiting task's executor, which must be one with I/O. A command that fails is
 // a result, not an error. Throws spawn_failed when it cannot be started; spool_error when its output cannot be kept (disk
-// full), the command being killed; cancelled when the task was asked to stop, after the group was ended in the same way as
+// full), the command being killed; what a listener threw; cancelled when the task was asked to stop, after the group was ended in the same way as
 // at a timeout. When the command wins against the stop request or the timeout, its result is given all the same.
 //
 // Processes that the command leaves behind keep running, unless it was ended for a timeout or a stop request: then the whole
