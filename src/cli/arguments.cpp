@@ -47,6 +47,11 @@ Examples:
   leat each -a urls.txt --timeout 20s --retries 3 -- curl -fsS {}
   leat each --persistent -- python3 -u answer.py ::: one two three
 
+With --pipe the input is no list of items: it is cut into blocks of whole lines, and each CMD reads one
+of them. No part of the input is left out, and with -k outputs come in its order:
+
+  leat each --pipe -k --block 10M -- grep -F needle < large.txt
+
 With --persistent CMD is started once a job. It is given a line an item on standard input and
 answers each with one line, in order and at once (python3 -u, stdbuf -oL, sed -u). The item that
 a worker was at when it died is tried once more, alone; no other item is lost. With --protocol nul
@@ -126,6 +131,9 @@ struct raw_texts {
     std::vector<std::string> sandbox_read, sandbox_write;
     bool no_network = false;
     std::string limit_memory, limit_cpu, limit_files, limit_processes, limit_file_size;
+    bool pipe = false;
+    std::string block;
+    std::optional<std::string> record_end, record_start;
     std::string per_item, jobs, timeout, delay, halt, tries, window, protocol, progress = "auto";
 };
 
@@ -171,12 +179,19 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
         ->expected(1)
         ->take_all();
     each.add_flag("-0,--null", to.nul_separated, "items end with a NUL byte, not with a line");
-    each.add_option("-n,--max-args", raw.per_item, "give each command up to N items: {1} {2} …, or {} for all")
+    each.add_option("-n,-N,--max-args", raw.per_item, "give each command up to N items: {1} {2} …, or {} for all")
         ->type_name("N");
     each.add_option("-C,--colsep", to.column_mark, "cut each item where this regular expression is found: {1} {2} …")
         ->type_name("REGEX");
     each.add_flag("--link", to.link, "take the items of several sources one to one, not in all combinations");
     each.add_flag("--shuf", to.shuffle, "take the items in random order");
+    each.add_flag("--pipe,--spreadstdin", raw.pipe,
+                  "cut the input into blocks of lines: each is the standard input of one CMD; -n N: of N lines");
+    each.add_option("--block,--block-size", raw.block, "with --pipe: the size of a block (1M); K M G: times 1024")
+        ->type_name("SIZE");
+    each.add_option("--recend", raw.record_end, "with --pipe: what ends a record, instead of a line feed; \\n \\t \\0")
+        ->type_name("TEXT");
+    each.add_option("--recstart", raw.record_start, "with --pipe: what a record starts with")->type_name("TEXT");
     each.add_flag("--dry-run", to.dry_run, "show the commands, and run none");
     each.add_flag("--persistent", to.persistent,
                   "start CMD once a job; it is given a line an item, and answers a line");
@@ -245,6 +260,39 @@ void finish_sandbox(each_arguments& to, const raw_texts& raw) {
     box.add_system_files();
     box.read.insert(box.read.end(), raw.sandbox_read.begin(), raw.sandbox_read.end());
     box.write.insert(box.write.end(), raw.sandbox_write.begin(), raw.sandbox_write.end());
+// Bytes as GNU parallel has them: K, M, G, T, P multiply by powers of 1024, k, m, g, t, p by powers of 1000.
+std::uint64_t size_of(const std::string& option, const std::string& text) {
+    constexpr std::string_view units = "kmgtp";
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+    bool good = error == std::errc() && value > 0 && unit.size() <= 1;
+    constexpr std::uint64_t most = std::uint64_t{1} << 60U;
+    if (good && !unit.empty()) {
+        const bool upper = unit[0] >= 'A' && unit[0] <= 'Z';
+        const std::size_t power = units.find(upper ? static_cast<char>(unit[0] - 'A' + 'a') : unit[0]);
+        good = power != std::string_view::npos;
+        for (std::size_t each = 0; good && each <= power; ++each)
+            good = !__builtin_mul_overflow(value, upper ? 1024U : 1000U, &value);
+    }
+    if (!good || value > most)
+        throw usage_error(
+            fmt::format("{}: found `{}`, expected a number of bytes above zero, as in 500k or 1M", option, text));
+    return value;
+}
+
+// \n, \t, \r, \0 and \\ in a word of the command line.
+std::string without_escapes(const std::string& text) {
+    std::string plain;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+        constexpr std::string_view written = "ntr0\\";
+        constexpr std::string_view meant("\n\t\r\0\\", 5);
+        const std::size_t known =
+            text[at] == '\\' && at + 1 < text.size() ? written.find(text[at + 1]) : std::string_view::npos;
+        if (known == std::string_view::npos) plain += text[at];
+        else plain += meant[known], ++at;
+    }
+    return plain;
 }
 
 progress_mode progress_of(const std::string& text) {
@@ -322,6 +370,27 @@ std::optional<std::vector<std::string>> cut_command(std::vector<std::string>& wo
     return command;
 }
 
+each_pipe pipe_of(const each_arguments& to, const raw_texts& raw) {
+    const auto refuse = [](const char* what) {
+        throw usage_error(fmt::format("--pipe: cuts its input into blocks, which does not go with {}", what));
+    };
+    if (to.persistent) refuse("--persistent");
+    if (to.link || std::any_of(to.values.begin(), to.values.end(), [](const auto& each) { return each.linked; }))
+        refuse("--link");
+    if (to.shuffle) refuse("--shuf");
+    if (!to.column_mark.empty()) refuse("--colsep");
+    if (std::any_of(to.values.begin(), to.values.end(), [](const auto& each) { return each.file.empty(); }))
+        refuse("items behind `:::`; files can stand behind `::::`");
+    each_pipe pipe;
+    if (!raw.block.empty()) pipe.block_bytes = size_of("--block", raw.block);
+    if (!raw.per_item.empty()) pipe.records = to.per_item;
+    if (to.nul_separated) pipe.record_end.assign(1, '\0');
+    if (raw.record_start) pipe.record_end.clear();
+    if (raw.record_start) pipe.record_start = without_escapes(*raw.record_start);
+    if (raw.record_end) pipe.record_end = without_escapes(*raw.record_end);
+    return pipe;
+}
+
 void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::string> rest, bool command_was_cut) {
     if (!rest.empty() && (command_was_cut || rest.front().starts_with('-')))
         throw usage_error(fmt::format("each: found `{}`, which is no option of leat each", rest.front()));
@@ -333,6 +402,9 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
     if (std::count_if(to.values.begin(), to.values.end(), [](const each_values& each) { return each.file == "-"; }) > 1)
         throw usage_error("each: standard input is named as a source twice: it can be read once");
     if (!raw.per_item.empty()) to.per_item = number("-n", raw.per_item, 1, 1'000'000);
+    if (raw.pipe) to.pipe = pipe_of(to, raw);
+    else if (!raw.block.empty() || raw.record_end || raw.record_start)
+        throw usage_error("--block, --recend and --recstart: are for --pipe");
     if (to.dry_run && to.persistent)
         throw usage_error("--dry-run: shows a command for each item; persistent workers have one for all");
     if (!raw.jobs.empty() && raw.jobs != "auto") to.jobs = jobs_of(raw.jobs);

@@ -31,6 +31,14 @@ struct run_arguments {
     run_output output;
 };
 
+// How standard input is cut into blocks for --pipe.
+struct each_pipe {
+    std::uint64_t block_bytes = std::uint64_t{1} << 20U;
+    std::uint64_t records = 0;  // to a block; 0: as many as fit
+    std::string record_end = "\n";
+    std::string record_start;
+};
+
 // A source of values of `leat each`: those behind `:::`, or a file, `-` for standard input.
 struct each_values {
     std::vector<std::string> list;
@@ -43,8 +51,9 @@ struct each_arguments {
     std::vector<each_values> values;  // none: standard input
     bool nul_separated = false;
     bool link = false;
-    std::string column_mark;  // a regular expression; empty: none
-    unsigned per_item = 1;    // combinations of values that make an item
+    std::string column_mark;        // a regular expression; empty: none
+    unsigned per_item = 1;          // combinations of values that make an item
+    std::optional<each_pipe> pipe;  // the sources are cut into blocks; none: into values
     bool shuffle = false;
     bool dry_run = false;
     std::string job_log;  // its file; empty: none

@@ -20,7 +20,9 @@ public:
         ++given.attempts;
         result.parts = given.parts;
         result.number = number;
-        if (rules.log) result.job.emplace().number = number;
+        if (!rules.log) return;
+        result.job.emplace().number = number;
+        if (given.block) result.job->in_bytes = given.block->text.size();
     }
 
     // Whether it is not to be run: it was in an earlier run, or nothing is any more. `command`: what it is in the log.
@@ -82,14 +84,16 @@ private:
 // --- A process an item ---
 
 struct item_command {
-    item_command(command_template arguments_, command_options options_, job_rules rules_)
+    item_command(command_template arguments_, command_options options_, job_rules rules_, bool shown)
         : arguments(std::move(arguments_)),
           options(std::move(options_)),
           rules(std::move(rules_)),
+          is_only_shown(shown),
           starts(rules.delay) {}
     command_template arguments;
     command_options options;
     job_rules rules;
+    bool is_only_shown;  // a dry run
     starter starts;
 };
 
@@ -113,10 +117,12 @@ public:
             in.ack.skip();
             co_return;
         }
-        if (result.failure.empty()) {
+        if (command_->is_only_shown) {
+            if (result.failure.empty()) result.out.append(shell_line(options.child.argv).append("\n"));
+        } else if (result.failure.empty()) {
             co_await command_->starts.turn();
             one.starts();
-            outcome<command_result> ended = co_await run(std::move(options)).as_outcome();
+            outcome<command_result> ended = co_await run(std::move(options), given.block.get()).as_outcome();
             retryable = take(std::move(ended), result);
         }
         co_await one.conclude(retryable, out);
@@ -124,9 +130,10 @@ public:
 
 private:
     // Waits when the system is out of processes, descriptors or memory just now: others of ours will end.
-    static task<command_result> run(command_options options) {
+    static task<command_result> run(command_options options, const input_block* block) {
         for (duration wait = 50ms;; wait *= 2) {
             command_options again = options;
+            if (block != nullptr) again.input = block->text;
             outcome<command_result> ended = co_await run_command(std::move(again)).as_outcome();
             if (wait > 5s || !is_out_of_resources(ended)) co_return std::move(ended).get();
             co_await sleep_for(wait);
@@ -180,44 +187,6 @@ public:
 
 private:
     std::shared_ptr<item_command> command_;
-    std::atomic<unsigned> slots_{0};  // given to workers so far
-};
-
-// --- No process ---
-
-class shown_worker final : public stage_worker {
-public:
-    shown_worker(std::shared_ptr<const command_template> arguments, unsigned slot)
-        : arguments_(std::move(arguments)), slot_(slot) {}
-
-    task<> process(item& in, emitter& out) override {
-        const job_rules none;
-        auto& given = in.value.as<each_item>();
-        const std::uint64_t number = in.ack.sequence() + 1;
-        job one(none, given, number);
-        try {
-            one.result.out.append(shell_line(arguments_->fill(given.parts, number, slot_)).append("\n"));
-        } catch (const permanent_error& problem) {
-            one.result.failure = problem.what();
-        }
-        co_await one.conclude(false, out);
-    }
-
-private:
-    std::shared_ptr<const command_template> arguments_;
-    unsigned slot_;
-};
-
-class shown_stage final : public stage {
-public:
-    explicit shown_stage(command_template arguments)
-        : arguments_(std::make_shared<const command_template>(std::move(arguments))) {}
-    task<std::unique_ptr<stage_worker>> open() override {
-        co_return std::make_unique<shown_worker>(arguments_, slots_.fetch_add(1) + 1);
-    }
-
-private:
-    std::shared_ptr<const command_template> arguments_;
     std::atomic<unsigned> slots_{0};  // given to workers so far
 };
 
@@ -307,10 +276,11 @@ private:
 
 std::shared_ptr<stage> command_per_item(command_template arguments, command_options options, job_rules rules) {
     return std::make_shared<per_item_stage>(
-        std::make_shared<item_command>(std::move(arguments), std::move(options), std::move(rules)));
+        std::make_shared<item_command>(std::move(arguments), std::move(options), std::move(rules), false));
 }
 std::shared_ptr<stage> commands_shown(command_template arguments) {
-    return std::make_shared<shown_stage>(std::move(arguments));
+    return std::make_shared<per_item_stage>(
+        std::make_shared<item_command>(std::move(arguments), command_options(), job_rules(), true));
 }
 std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules) {
     return std::make_shared<per_job_stage>(std::move(options), std::move(rules));

@@ -27,6 +27,8 @@ std::string short_name(const std::string& item) {
     return printable(std::string_view(item).substr(0, longest_name)) + "…";
 }
 
+std::string block_name(std::uint64_t number) { return fmt::format("block {}", number); }
+
 // The values of a source, one after the other.
 class value_reader {
 public:
@@ -264,9 +266,9 @@ private:
 }  // namespace
 
 std::string each_item::text() const { return joined(parts); }
-std::string each_item::name() const { return short_name(text()); }
+std::string each_item::name() const { return block ? block_name(block->number) : short_name(text()); }
 std::string each_result::text() const { return joined(parts); }
-std::string each_result::name() const { return short_name(text()); }
+std::string each_result::name() const { return parts.empty() ? block_name(number) : short_name(text()); }
 
 std::shared_ptr<source> items_of(std::vector<value_source> values, item_rules rules) {
     return std::make_shared<item_source>(std::move(values), std::move(rules));

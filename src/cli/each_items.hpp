@@ -13,18 +13,26 @@
 
 namespace leat::cli {
 
+// What a command is to read, where the input is cut into blocks.
+struct input_block {
+    input_block(std::string text_, std::uint64_t number_) : text(std::move(text_)), number(number_) {}
+    std::string text;
+    std::uint64_t number;  // from 1
+};
+
 struct each_item {
     explicit each_item(std::vector<std::string> from) : parts(std::move(from)) {}
     [[nodiscard]] std::size_t weight() const noexcept {
         std::size_t bytes = sizeof(each_item) + parts.capacity() * sizeof(std::string);
         for (const std::string& each : parts) bytes += each.capacity();
-        return bytes;
+        return bytes + (block ? block->text.capacity() : 0);
     }
     [[nodiscard]] std::string text() const;  // its parts with spaces between them
     [[nodiscard]] std::string name() const;  // short, and fit to be shown
 
-    std::vector<std::string> parts;  // at least one, most often one
-    unsigned attempts = 0;           // begun so far
+    std::vector<std::string> parts;            // most often one; none where there is a block
+    unsigned attempts = 0;                     // begun so far
+    std::unique_ptr<const input_block> block;  // null: none
 };
 
 struct each_result {
@@ -34,7 +42,7 @@ struct each_result {
     [[nodiscard]] std::string text() const;
     [[nodiscard]] std::string name() const;
 
-    std::vector<std::string> parts;  // of its item
+    std::vector<std::string> parts;  // of its item; none: it was a block
     std::uint64_t number = 0;        // of its item, from 1
     spool out;                       // standard output
     std::string err;                 // standard error

@@ -135,8 +135,8 @@ std::string job_log::mismatch() const {
 
 void job_log::add(const job_record& job) {
     const std::string line =
-        fmt::format("{}\t:\t{:.3f}\t{:10.3f}\t0\t{}\t{}\t{}\t{}\n", job.number, job.start_s, job.runtime_s,
-                    job.out_bytes, job.exit_value, job.signal, on_one_line(job.command));
+        fmt::format("{}\t:\t{:.3f}\t{:10.3f}\t{}\t{}\t{}\t{}\t{}\n", job.number, job.start_s, job.runtime_s,
+                    job.in_bytes, job.out_bytes, job.exit_value, job.signal, on_one_line(job.command));
     if (!write_all(out_.get(), line))
         throw std::system_error(errno, std::generic_category(), "cannot write the job log " + file_);
 }

@@ -18,6 +18,7 @@ struct job_record {
     std::uint64_t number = 0;  // of the item, from 1
     double start_s = 0;        // since the epoch
     double runtime_s = 0;
+    std::uint64_t in_bytes = 0;  // of the block that it was given
     std::uint64_t out_bytes = 0;
     int exit_value = 0;  // -1: it did not exit of its own will
     int signal = 0;      // that killed it

@@ -71,6 +71,7 @@ result_folder::result_folder(std::string path) : path_(std::move(path)) {
 
 void result_folder::write(const each_result& result) const {
     std::filesystem::path folder(path_);
+    if (result.parts.empty()) folder /= std::to_string(result.number);
     for (std::size_t at = 0; at < result.parts.size(); ++at)
         folder /= std::filesystem::path(std::to_string(at + 1)) / name_of(result.parts[at], result.number);
     std::filesystem::create_directories(folder);  // throws std::filesystem::filesystem_error, a std::system_error

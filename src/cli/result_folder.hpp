@@ -1,6 +1,7 @@
 // result_folder: the folder of --results: what each job wrote, in files of its own, where GNU parallel puts them.
 //
 //   FOLDER/1/ITEM/stdout   stderr   seq        of items of several parts: FOLDER/1/FIRST/2/SECOND/stdout …
+//                                              of a block: FOLDER/NUMBER/stdout …
 //
 // A part is a name there: / is \_, \ is \\, a line feed \n, a NUL byte \0; an empty one is \e, and . and .. are \. and \..; one
 // that is too long for a name is cut, and has the number of the item behind it.

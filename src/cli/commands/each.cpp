@@ -2,6 +2,7 @@
 #include <cli/commands/commands.hpp>
 
 #include <cerrno>
+#include <cli/each_blocks.hpp>
 #include <cli/each_command.hpp>
 #include <cli/each_items.hpp>
 #include <cli/each_output.hpp>
@@ -37,11 +38,20 @@ std::shared_ptr<source> source_of(const each_arguments& command, closed_streams 
     if (from.empty()) {
         from.push_back({{}, "-", false});
         if (!closed.input && ::isatty(STDIN_FILENO) == 1)
-            messages.print("leat: reading items from the terminal, one a line; Ctrl-D ends them\n");
+            messages.print(fmt::format("leat: reading {} from the terminal; Ctrl-D ends them\n",
+                                       command.pipe ? "lines" : "items, one a line,"));
     }
     std::vector<value_source> values;
     values.reserve(from.size());
     for (const each_values& each : from) values.push_back(open_values(each, closed));
+    if (command.pipe) {
+        block_rules rules;
+        rules.bytes = command.pipe->block_bytes;
+        rules.records = command.pipe->records;
+        rules.record_end = command.pipe->record_end;
+        rules.record_start = command.pipe->record_start;
+        return blocks_of(std::move(values), std::move(rules));
+    }
     item_rules rules;
     if (command.nul_separated) rules.delimiter = '\0';
     rules.link = command.link;
@@ -87,7 +97,7 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, 
         return command_per_job(std::move(options), std::move(rules));
     }
     command_template_options how;
-    how.append_item = true;
+    how.append_item = !command.pipe;
     how.shell_quote = command.shell_quote;
     try {
         command_template arguments(command.command, how);
