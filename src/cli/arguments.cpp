@@ -64,7 +64,8 @@ the log has had its output written, and is skipped.
 With --sandbox-read, --sandbox-write and --no-network the kernel holds CMD and what it starts to that;
 where it cannot (Linux before 6.2), nothing is run.
 
-The output of an item is written whole, never mixed with another's. An item whose command fails
+The output of an item is written whole, never mixed with another's, when it is done; with --line-buffer
+in whole lines as they come, and with --ungroup by CMD itself. An item whose command fails
 is reported on standard error; the others go on, and the exit status is 1.
 Ctrl-C lets the items at work end; a second one stops them at once.)";
 
@@ -131,7 +132,7 @@ struct raw_texts {
     std::vector<std::string> sandbox_read, sandbox_write;
     bool no_network = false;
     std::string limit_memory, limit_cpu, limit_files, limit_processes, limit_file_size;
-    bool pipe = false;
+    bool pipe = false, lines = false, ungrouped = false;
     std::string block;
     std::optional<std::string> record_end, record_start;
     std::string per_item, jobs, timeout, delay, halt, tries, window, protocol, progress = "auto";
@@ -216,6 +217,9 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_flag("--resume", raw.resume, "skip the jobs that are in the job log, and go on with it");
     each.add_flag("--resume-failed", raw.resume_failed, "the same, but do those again that had failed");
     each.add_flag("--tag", to.tag, "put the item and a tab in front of each line of its output");
+    each.add_flag("--lb,--line-buffer", raw.lines,
+                  "print whole lines as they come; those of different items may follow each other");
+    each.add_flag("-u,--ungroup", raw.ungrouped, "CMD writes to standard output and error itself: half lines may mix");
     each.add_flag("--shell-quote", to.shell_quote, "allow {} in the text of a shell's -c, put there in quotes");
     add_sandbox(each, raw);
     add_output_options(each, to.output, raw);
@@ -391,6 +395,22 @@ each_pipe pipe_of(const each_arguments& to, const raw_texts& raw) {
     return pipe;
 }
 
+output_mode output_of(const each_arguments& to, const raw_texts& raw) {
+    if (!raw.lines && !raw.ungrouped) return output_mode::whole;
+    const std::string option = raw.lines ? "--line-buffer" : "--ungroup";
+    const auto refuse = [&option](const char* what) {
+        throw usage_error(
+            fmt::format("{}: prints what a command writes while it runs, which does not go with {}", option, what));
+    };
+    if (raw.lines && raw.ungrouped) refuse("--ungroup");
+    if (to.keep_order) refuse("-k: there outputs wait for their turn");
+    if (to.persistent) refuse("--persistent, where a command answers item by item");
+    if (raw.lines) return output_mode::lines;
+    if (to.tag) refuse("--tag");
+    if (!to.results.empty()) refuse("--results");
+    return output_mode::ungrouped;
+}
+
 void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::string> rest, bool command_was_cut) {
     if (!rest.empty() && (command_was_cut || rest.front().starts_with('-')))
         throw usage_error(fmt::format("each: found `{}`, which is no option of leat each", rest.front()));
@@ -428,7 +448,11 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
     if (to.dry_run && !to.job_log.empty()) throw usage_error("--dry-run: runs no jobs that a --joblog could hold");
     if (!raw.timeout.empty()) to.timeout = time_limit("--timeout", raw.timeout);
     finish_sandbox(to, raw);
+    to.printed = output_of(to, raw);
     to.output.progress = progress_of(raw.progress);
+    // Else they would write into the block.
+    if (to.printed == output_mode::ungrouped && to.output.progress == progress_mode::automatic)
+        to.output.progress = progress_mode::none;
 }
 
 }  // namespace

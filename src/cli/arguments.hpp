@@ -19,6 +19,9 @@ namespace leat::cli {
 
 enum class progress_mode : std::uint8_t { automatic, json, none };
 
+// When the outputs of jobs are printed: each as a whole at its end, in whole lines as they come, or by the jobs themselves.
+enum class output_mode : std::uint8_t { whole, lines, ungrouped };
+
 // Options of every command that runs a flow.
 struct run_output {
     std::string report_file;  // empty: none
@@ -68,6 +71,7 @@ struct each_arguments {
     worker_protocol protocol = worker_protocol::line;
     bool shell_quote = false;
     bool tag = false;
+    output_mode printed = output_mode::whole;
     std::chrono::nanoseconds timeout{0};  // 0: none
     std::optional<unsigned> tries;        // in all; none: 1, or 2 for persistent workers
     std::optional<leat::sandbox> sandbox;

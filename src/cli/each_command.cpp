@@ -45,7 +45,7 @@ public:
         if (!failure.empty() && retryable && given_.attempts < rules_.tries) throw std::runtime_error(failure);
         if (result.job) {
             result.job->runtime_s = std::chrono::duration<double>(env::now() - began_).count();
-            result.job->out_bytes = result.out.size();
+            result.job->out_bytes = result.printed_bytes.value_or(result.out.size());
             if (!failure.empty() && result.job->exit_value == 0 && result.job->signal == 0) result.job->exit_value = -1;
         }
         payload value(std::move(result));
@@ -122,7 +122,13 @@ public:
         } else if (result.failure.empty()) {
             co_await command_->starts.turn();
             one.starts();
+            std::optional<live_job> live;
+            if (command_->rules.live) live.emplace(*command_->rules.live, result.text()).listen(options);
             outcome<command_result> ended = co_await run(std::move(options), given.block.get()).as_outcome();
+            if (live) {
+                co_await live->finish();
+                result.printed_bytes = live->out_bytes();
+            }
             retryable = take(std::move(ended), result);
         }
         co_await one.conclude(retryable, out);
@@ -168,6 +174,9 @@ private:
         } catch (const spawn_failed& failed) {
             result.failure = failed.what();
             return failed.retryable();
+        } catch (const data_out_failed& failed) {
+            result.failure = failed.what();  // the run is about to fail
+            return false;
         } catch (const spool_error& failed) {
             result.failure = fmt::format("its output could not be kept: {}", failed.what());
             return false;

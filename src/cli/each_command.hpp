@@ -6,6 +6,7 @@
 
 #include <cli/halt.hpp>
 #include <cli/job_log.hpp>
+#include <cli/live_output.hpp>
 #include <functional>
 #include <memory>
 
@@ -23,6 +24,7 @@ struct job_rules {
     std::shared_ptr<job_log> log;       // what is in it is skipped, and results are to be logged; null: none
     std::function<void()> give_up;      // called when the log is one of other items
     std::shared_ptr<halt_watch> halts;  // told of each job's end; null: nobody
+    std::shared_ptr<live_output> live;  // prints what a process an item writes, as it comes; null: nobody does
 };
 
 // A process an item.

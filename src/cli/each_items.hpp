@@ -42,12 +42,13 @@ struct each_result {
     [[nodiscard]] std::string text() const;
     [[nodiscard]] std::string name() const;
 
-    std::vector<std::string> parts;  // of its item; none: it was a block
-    std::uint64_t number = 0;        // of its item, from 1
-    spool out;                       // standard output
-    std::string err;                 // standard error
-    std::string failure;             // why the item failed, for good; empty: it did not
-    std::optional<job_record> job;   // for the job log
+    std::vector<std::string> parts;              // of its item; none: it was a block
+    std::uint64_t number = 0;                    // of its item, from 1
+    spool out;                                   // standard output
+    std::string err;                             // standard error
+    std::optional<std::uint64_t> printed_bytes;  // of standard output, where both were printed while it ran
+    std::string failure;                         // why the item failed, for good; empty: it did not
+    std::optional<job_record> job;               // for the job log
 };
 
 // Where values come from: a list, or a file with a delimiter behind each value, which the last one need not have.

@@ -107,6 +107,7 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, 
         confine(options.child, command);
         options.timeout = timeout;
         options.out_memory_bytes = std::size_t{256} << 10U;
+        if (command.printed == output_mode::ungrouped) options.out = options.err = command_output::inherit;
         return command_per_item(std::move(arguments), std::move(options), std::move(rules));
     } catch (const std::invalid_argument& problem) {
         throw usage_error(fmt::format("each: {}", problem.what()));
@@ -139,12 +140,15 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     if (!command.results.empty()) folder = std::make_shared<const result_folder>(command.results);
     if (command.halt.when != halt_rule::moment::never)
         rules.halts = std::make_shared<halt_watch>(command.halt, *plan.control, messages);
+    const auto out = std::make_shared<data_out>(messages);
+    if (command.printed == output_mode::lines && !command.dry_run)
+        rules.live = std::make_shared<live_output>(out, messages, command.tag, folder != nullptr);
     plan.graph.name = "each";
     plan.graph.source_name = "items";
     plan.graph.ordered = command.keep_order ? order::input : order::none;
     plan.graph.stages.push_back({"command", stage_of(command, rules, progress_shown), policy});
     plan.graph.stages.push_back(
-        {"output", each_output({messages, command.tag, std::move(folder), rules.log, rules.halts}), {}});
+        {"output", each_output({messages, out, command.tag, std::move(folder), rules.log, rules.halts}), {}});
     plan.graph.from = source_of(command, closed, messages);
     plan.output = command.output;
     plan.told_by = "command";
