@@ -2,13 +2,16 @@
 #include <leat/process/command.hpp>
 
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstring>
 #include <fmt/format.h>
 #include <memory>
+#include <sys/ioctl.h>
 
 #include <leat/io/pipe.hpp>
 #include <leat/runtime/blocking.hpp>
+#include <leat/sync/event.hpp>
 #include <leat/task/timeout.hpp>
 
 #include "bounded_text.hpp"
@@ -22,6 +25,12 @@ namespace {
 
 constexpr std::size_t piece_bytes = std::size_t{64} << 10U;  // what a pipe holds
 
+// Most commands are short and say little: what they say is in the pipe when they end. So reading begins at the end, or after
+// this time; but at once for a while after a command that has filled a pipe meanwhile, and had to wait for us.
+constexpr auto patience = std::chrono::milliseconds(5);
+constexpr int commands_without_patience = 64;
+env::atomic<int> hasty{0};  // so many commands more are read at once; relaxed, since it says nothing of other memory
+
 struct conversation {
     explicit conversation(command_options&& from)
         : options(std::move(from)),
@@ -33,6 +42,7 @@ struct conversation {
     spool out;
     bounded_text err;
     std::exception_ptr output_failure;  // the first of a spool or a listener
+    event reading;                      // the companions are to read the outputs
     time_point start{};
     time_point end{};
 };
@@ -49,10 +59,19 @@ task<expected<std::size_t, std::error_code>> read_what_is_there(io::pipe_reader&
     return shield(from.read_some(room, env::now()));
 }
 
-// Calls the function with each piece, until the end, an error, or a stop. When that comes while a piece is taken, what the
-// pipe holds by then is read too: the command wrote it in time, and it is at most one piece.
+void note_fullness(int pipe) noexcept {
+    int held = 0;
+    if (::ioctl(pipe, FIONREAD, &held) == 0 && static_cast<std::size_t>(held) > piece_bytes - PIPE_BUF)
+        hasty.store(commands_without_patience, env::relaxed);
+}
+
+// From when it is `begin`, and at the latest after the patience, calls the function with each piece, until the end, an error,
+// or a stop. When that comes while a piece is taken, what the pipe holds by then is read too: the command wrote it in time, and
+// it is at most one piece.
 template <class Take>
-task<> read_pieces(io::pipe_reader from, Take take) {
+task<> read_pieces(io::pipe_reader from, Take take, event& begin) {
+    const bool was_told = co_await begin.wait_for(patience);
+    if (!was_told) note_fullness(from.fd());
     const stop_token stop = co_await this_task::stop_token();
     const auto buffer = std::make_unique_for_overwrite<char[]>(piece_bytes);
     const std::span<char> room(buffer.get(), piece_bytes);
@@ -129,6 +148,11 @@ task<ending> converse(conversation& talk, companions& beside) {
     auto out = pipe_for(options.out, options.child.out);
     auto err = pipe_for(options.err, options.child.err);
 
+    const bool is_heard = options.on_out || options.on_err;
+    if (in || is_heard || hasty.load(env::relaxed) > 0) {
+        talk.reading.set();
+        if (!in && !is_heard) hasty.fetch_sub(1, env::relaxed);  // below 0 counts as 0
+    }
     talk.start = env::now();
     {
         auto started = spawn(options.child);
@@ -141,13 +165,15 @@ task<ending> converse(conversation& talk, companions& beside) {
     }
     if (out) {
         out->writer.reset();
-        beside.add_reader(read_pieces(std::move(out->reader), into_spool(talk)));
+        beside.add_reader(read_pieces(std::move(out->reader), into_spool(talk), talk.reading));
     }
     if (err) {
         err->writer.reset();
-        beside.add_reader(read_pieces(std::move(err->reader), into_text(talk)));
+        beside.add_reader(read_pieces(std::move(err->reader), into_text(talk), talk.reading));
     }
-    co_return co_await end_of(talk.child, later(talk.start, options.timeout), options.grace);
+    const ending end = co_await end_of(talk.child, later(talk.start, options.timeout), options.grace);
+    talk.reading.set();
+    co_return end;
 }
 
 }  // namespace

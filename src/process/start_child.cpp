@@ -3,6 +3,8 @@
 // but system calls: its memory is that of a running, multi-threaded program.
 #include "start_child.hpp"
 
+#include <leat/base/env.hpp>
+
 #include <algorithm>
 #include <sched.h>
 #include <sys/mman.h>
@@ -141,23 +143,52 @@ LEAT_UNINSTRUMENTED int child_main(void* argument) noexcept {
     while (true) ::syscall(SYS_exit_group, never_seen);
 }
 
+// A stack for one child until exec. The last ones are kept: making one costs the kernel a page to clear, and giving one back
+// makes it interrupt the other processors.
+class launch_stack {
+public:
+    launch_stack() noexcept {
+        for (auto& each : kept)
+            if (each.load(env::relaxed) != nullptr && (base_ = each.exchange(nullptr, env::acquire)) != nullptr) return;
+        void* const fresh = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
+        if (fresh != MAP_FAILED) base_ = static_cast<char*>(fresh);
+    }
+    launch_stack(const launch_stack&) = delete;
+    launch_stack& operator=(const launch_stack&) = delete;
+    ~launch_stack() {
+        for (auto& each : kept) {
+            char* none = nullptr;
+            // release: who takes it has its memory after us.
+            if (base_ == nullptr || each.compare_exchange_strong(none, base_, env::release, env::relaxed)) return;
+        }
+        ::munmap(base_, bytes);
+    }
+    [[nodiscard]] explicit operator bool() const noexcept { return base_ != nullptr; }
+    [[nodiscard]] void* top() const noexcept { return base_ + bytes; }
+
+private:
+    static constexpr std::size_t bytes = 64 * 1024;  // the child calls three functions deep
+    static constexpr std::size_t most_kept = 4;
+    static inline env::atomic<char*> kept[most_kept]{};  // each: nothing, or one that nobody uses
+
+    char* base_ = nullptr;
+};
+
 }  // namespace
 
 expected<started_child, start_failure> start_child(const child_plan& plan, sentinel& watcher) noexcept {
-    constexpr std::size_t stack_bytes = 64 * 1024;  // the child calls three functions deep
-    void* const stack = ::mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-    if (stack == MAP_FAILED) return unexpected(start_failure{start_step::clone, errno, 0});
+    const launch_stack stack;
+    if (!stack) return unexpected(start_failure{start_step::clone, errno, 0});
 
     launch launched{plan, watcher};
     int pidfd = -1;
     raw::signal_set before{};
     raw::set_signal_mask({~0ull}, &before);
-    const pid_t pid = leat_clone(child_main, static_cast<char*>(stack) + stack_bytes,
-                                 CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &launched, &pidfd);
+    const pid_t pid =
+        leat_clone(child_main, stack.top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &launched, &pidfd);
     const int clone_error = errno;
     raw::set_signal_mask(before);
-    ::munmap(stack, stack_bytes);
 
     if (pid < 0) return unexpected(start_failure{start_step::clone, clone_error, 0});
     if (launched.failure.error == 0) return started_child{pid, pidfd};
