@@ -52,8 +52,8 @@ bool write_report(int fd, const std::string& text) {
 }
 
 // That a stage computes for long is nothing that those who run a command could change: it is not reported.
-run_options on_all_threads() {
-    run_options options;
+run_options on_threads(unsigned count) {
+    run_options options(count);
     options.report_holds_after = duration::zero();
     return options;
 }
@@ -61,7 +61,10 @@ run_options on_all_threads() {
 class session final : public flow_observer {
 public:
     session(session_plan plan, screen& messages)
-        : plan_(std::move(plan)), screen_(messages), report_file_(open_report(plan_.output.report_file)) {
+        : runtime_(make_runtime(on_threads(plan.threads))),
+          plan_(std::move(plan)),
+          screen_(messages),
+          report_file_(open_report(plan_.output.report_file)) {
         plan_.options.control = plan_.control.get();
         plan_.options.observer = this;
     }
@@ -166,7 +169,7 @@ private:
     }
 
     // First, so that it ends last: signals and pipes let go of its I/O when they end.
-    std::unique_ptr<runtime> runtime_ = make_runtime(on_all_threads());
+    std::unique_ptr<runtime> runtime_;
     session_plan plan_;
     screen& screen_;
     io::unique_fd report_file_;

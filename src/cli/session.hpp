@@ -15,6 +15,7 @@ struct session_plan {
     std::shared_ptr<flow_control> control = std::make_shared<flow_control>();
     run_output output;
     bool print_report = false;  // on standard error, at the end
+    unsigned threads = 0;       // of the runtime; 0: the effective CPUs
     std::string told_by;        // the stage whose sink tells what became of its items; of the others, the session does
 };
 

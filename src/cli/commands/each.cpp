@@ -1,6 +1,7 @@
 // leat each: a command over many items, as a flow: items | command | output.
 #include <cli/commands/commands.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cli/each_blocks.hpp>
 #include <cli/each_command.hpp>
@@ -11,6 +12,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
+
+#include <leat/base/machine.hpp>
 
 namespace leat::cli {
 
@@ -152,6 +155,9 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     plan.graph.from = source_of(command, closed, messages);
     plan.output = command.output;
     plan.told_by = "command";
+    // What starts processes leaves the CPUs to them; one thread starts some thousands a second.
+    constexpr unsigned cpus_per_thread = 4;
+    if (!command.persistent) plan.threads = std::max(1U, effective_machine().worker_count / cpus_per_thread);
     const exit_code code = run_session(std::move(plan), messages);
     if (rules.log && !rules.log->mismatch().empty()) throw usage_error(rules.log->mismatch());
     return code;
