@@ -264,6 +264,8 @@ void finish_sandbox(each_arguments& to, const raw_texts& raw) {
     box.add_system_files();
     box.read.insert(box.read.end(), raw.sandbox_read.begin(), raw.sandbox_read.end());
     box.write.insert(box.write.end(), raw.sandbox_write.begin(), raw.sandbox_write.end());
+}
+
 // Bytes as GNU parallel has them: K, M, G, T, P multiply by powers of 1024, k, m, g, t, p by powers of 1000.
 std::uint64_t size_of(const std::string& option, const std::string& text) {
     constexpr std::string_view units = "kmgtp";
