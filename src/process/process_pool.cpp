@@ -71,6 +71,7 @@ struct employment {
     std::uint32_t waiting_function = 0;
     std::uint32_t waiting_count = 0;
     bool ready = false;
+    bool gone = false;     // it takes nothing any more
     bool leaving = false;  // it ends by itself, as it was asked to
     std::uint64_t seen_begun = 0;
     time_point seen_since{};
@@ -183,6 +184,7 @@ struct process_pool::state {
     bool closed = false;        // no more calls
     std::exception_ptr broken;  // what every call fails with from now on
     unsigned fruitless = 0;     // workers in a row that have done nothing
+    unsigned killed_early = 0;  // of those, by SIGKILL
     env::mutex err_lock;        // one call of on_err at a time
     scope tasks;
 };
@@ -337,7 +339,8 @@ task<> process_pool::state::attend(pool_slot& slot, employment& work) {
     co_await introduce(work);
     const bool timed = options.timeout != duration::max();
     for (;;) {
-        if (!co_await fill(slot, work)) co_return;
+        // What it has answered before it ended is still there.
+        if (!work.gone && !co_await fill(slot, work)) work.gone = true;
         bool idle = false;
         bool over = false;
         {
@@ -698,8 +701,11 @@ void process_pool::state::settle(pool_slot& slot, employment& work, const std::s
         const bool fruitful = work.progress().begun.load(env::relaxed) != 0 || work.leaving || slot.unwanted;
         if (work.ready) blame(slot, work, status, err, lost);
         slot.held.clear();
+        // SIGKILL comes from outside, and says little about the program: only every tenth counts.
+        constexpr unsigned kills_that_count = 10;
+        const bool counts_here = slot.fault || status.signal() != SIGKILL || ++killed_early % kills_that_count == 0;
         if (fruitful) fruitless = 0;
-        else if (++fruitless >= options.fruitless_starts)
+        else if (counts_here && ++fruitless >= options.fruitless_starts)
             hopeless = std::make_exception_ptr(
                 worker_failed(reason::not_started,
                               fmt::format("the worker {} was started {} times in a row and did nothing: it {} ({}){}",
