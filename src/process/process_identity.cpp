@@ -73,7 +73,13 @@ io::unique_fd process_identity::open(bool& ended) const noexcept {
         return {};
     }
     // Looked at once the descriptor holds the id: both are of one process then. Gone from /proc is ended.
-    if (of(pid()) != *this || has_ended(fd.get())) return {};
+    errno = 0;
+    const process_identity now = of(pid());
+    if (now == process_identity() && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+        ended = has_ended(fd.get());
+        return {};
+    }
+    if (now != *this || has_ended(fd.get())) return {};
     ended = false;
     return fd;
 }

@@ -10,6 +10,8 @@
 //     comes first and the mover sees that: no wake-up is lost, and who sleeps not costs no system call.
 //  2. Nobody sleeps who has not announced it after he last looked; who takes a bit away calls.
 //  3. What the other process wrote is a claim: users check each index that they read against the capacity.
+//  4. An index that several move in turn is moved, and who sleeps called, under a turn (process_lock_word.hpp). Who inherits
+//     the turn of a dead one calls in any case: that one may have died between the two.
 #pragma once
 
 #include <cstdint>
@@ -113,6 +115,11 @@ public:
     void nudge(Bell&& ring_bell) noexcept {
         // acquire as in move_past_bits(); release: the sleeper sees what it is to look at.
         call(word_.fetch_and(~bits_asleep, env::acq_rel), ring_bell);
+    }
+    // Calls who may sleep without an announcement that is left, because a mover died before it called.
+    template <class Bell>
+    void call_again(Bell&& ring_bell) noexcept {
+        call(bits_asleep, ring_bell);
     }
 
 private:

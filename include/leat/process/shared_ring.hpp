@@ -20,11 +20,20 @@
 // One sender and one receiver at a time, each moved and not copied, each used by one task or thread at a time; close() and
 // abandon by death may come at any time. Both are in the same pid namespace.
 //
+// Many senders: create(4096, leat::ring_senders::many). Any process, and any task in it, calls sender() for one of its own. Their
+// messages are received in the order of each; a batch that fits (try_send_many()) lies in one piece. A ring closes when the last
+// sender that is known has gone: those that have called sender(), and those of which the receiver was told by expect(). Who wants
+// it to stay open though nobody sends keeps a sender himself. They send in turn, each message a turn, which is some
+// times as expensive as alone; a slot that is reserved is a turn until it is committed or dropped, and try_send() of the others
+// says full meanwhile. A process that is stopped (SIGSTOP) in the middle of its turn holds up the others; one that is killed does
+// not, but for up to 50 ms of those who wait already.
+//
 // What is promised when a process dies, by kill -9 too:
 //  1. A message is received whole or not at all: what was reserved and not committed was never there.
 //  2. All that was committed is received. Then the receiver is told: ring_error::peer_died.
 //  3. The sender is told when it has to wait for room. (It does not ask the system at each message; peer_gone() asks.) Who waits
 //     already is told: a task at once, a plain thread within 50 ms.
+//     Of many senders: when the last one is gone, and one of those that died has not been replaced; else it is closed.
 //  4. Another process may take the place of a dead one, with the same descriptors. A new receiver goes on at the oldest message
 //     that was not released; so what its predecessor had borrowed comes again.
 // A side that writes nonsense into the memory, or sizes that are not there, gives ring_error::damaged on the other: no crash, no
@@ -53,13 +62,14 @@ namespace detail {
 // What both kinds of ends share.
 class ring_end {
 public:
-    // No more in; what is inside still comes out. Who waits on the other side is woken, and so is who waits here. Also the end of
-    // this object. Any thread.
+    // No more in, for all senders; what is inside still comes out. Who waits on the other side is woken, and so is who waits here.
+    // Also the end of this object, but for a sender among many: that leaves, and the last to leave closes. Any thread.
     void close() noexcept { side().close(); }
     // Who will take the other place: its death is noticed from now on, not only after it has attached. Of a child that was
-    // spawned: its pid.
+    // spawned: its pid. A receiver from many says each: then the ring does not end before these have come, and gone.
     void expect(pid_t pid) noexcept { side().expect(pid); }
-    // Asks the system whether the process of the other side has ended. False while nobody has been there.
+    // Asks the system whether the process of the other side has ended. False while nobody has been there. Of many senders: whether
+    // all are gone, and one of them by dying.
     [[nodiscard]] bool peer_gone() noexcept { return side().peer_gone(); }
     // In bytes.
     [[nodiscard]] std::size_t capacity_bytes() const noexcept { return side().capacity(); }
@@ -80,19 +90,19 @@ template <class Sender, class Receiver, std::uint32_t ElementBytes>
 class ring_of {
 public:
     // Takes the descriptors `first`, `first` + 1 and `first` + 2, which spawn_options::pass put there. They are this object's then,
-    // also when it fails. Everything is checked; throws only bad_alloc.
+    // also when it fails; of a ring of many senders `first` + 3 too. Everything is checked; throws only bad_alloc.
     template <class Ring>
     [[nodiscard]] static expected<Ring, shared_error> attach_at(int first) {
-        auto map =
-            ring_map::attach(io::unique_fd(first), io::unique_fd(first + 1), io::unique_fd(first + 2), ElementBytes);
+        auto map = ring_map::attach(first, ElementBytes);
         if (!map) return unexpected(std::move(map.error()));
         return Ring(std::move(*map));
     }
-    // For spawn_options::pass: the three descriptors, to be `first` and the two after it in the child.
+    // For spawn_options::pass: the three descriptors, to be `first` and the two after it in the child. Of a ring of many senders
+    // four.
     [[nodiscard]] std::vector<passed_descriptor> passed(int first) const { return map_->passed(first); }
 
     // Takes a place, for as long as this process lives, or the end that is given; also the place of a process that has died. Fails
-    // with kind taken when it is held by one that lives. The end keeps the memory mapped; the ring may go.
+    // with kind taken when it is held by one that lives, or when many are 1024. The end keeps the memory mapped; the ring may go.
     [[nodiscard]] expected<Sender, shared_error> sender() {
         auto side = ring_side::take(map_, ring_side::role::sender);
         if (!side) return unexpected(std::move(side.error()));
@@ -123,9 +133,10 @@ class shared_ring : public detail::ring_of<ring_sender<T>, ring_receiver<T>, siz
 
 public:
     // Makes a ring that holds at least `capacity` messages. All of its memory is taken now. Throws only bad_alloc.
-    [[nodiscard]] static expected<shared_ring, shared_error> create(std::size_t capacity) {
-        auto map =
-            detail::ring_map::create(capacity > SIZE_MAX / sizeof(T) ? SIZE_MAX : capacity * sizeof(T), sizeof(T));
+    [[nodiscard]] static expected<shared_ring, shared_error> create(std::size_t capacity,
+                                                                    ring_senders senders = ring_senders::one) {
+        auto map = detail::ring_map::create(capacity > SIZE_MAX / sizeof(T) ? SIZE_MAX : capacity * sizeof(T),
+                                            sizeof(T), senders);
         if (!map) return unexpected(std::move(map.error()));
         return shared_ring(std::move(*map));
     }
@@ -182,8 +193,7 @@ public:
     expected<std::size_t, ring_error> try_send_many(std::span<const T> values) noexcept {
         auto& on = side();
         if (values.empty()) return std::size_t{0};
-        (void)on.has(values.size_bytes());
-        if (!on.has(sizeof(T))) return unexpected(on.why_not());
+        if (!on.has_some(sizeof(T), values.size_bytes())) return unexpected(on.why_not());
         const std::size_t count = std::min<std::size_t>(values.size(), on.window() / sizeof(T));
         std::memcpy(on.place(), values.data(), count * sizeof(T));
         if (const auto why = on.pass_on(count * sizeof(T))) return unexpected(*why);
@@ -299,8 +309,9 @@ class byte_ring : public detail::ring_of<byte_sender, byte_receiver, 0> {
 public:
     // Makes a ring of at least `bytes` bytes. Each message takes its own, up to a multiple of 16, and 16 more. All of its memory is
     // taken now. Throws only bad_alloc.
-    [[nodiscard]] static expected<byte_ring, shared_error> create(std::size_t bytes) {
-        auto map = detail::ring_map::create(bytes, 0);
+    [[nodiscard]] static expected<byte_ring, shared_error> create(std::size_t bytes,
+                                                                  ring_senders senders = ring_senders::one) {
+        auto map = detail::ring_map::create(bytes, 0, senders);
         if (!map) return unexpected(std::move(map.error()));
         return byte_ring(std::move(*map));
     }
@@ -344,7 +355,7 @@ public:
         auto& on = *side_;
         const std::uint64_t header = size;
         std::memcpy(on.place(), &header, sizeof header);
-        drop();
+        std::exchange(side_, nullptr)->lent = false;
         if (const auto why = on.pass_on(detail::in_ring(size))) return unexpected(*why);
         return {};
     }
@@ -356,7 +367,9 @@ private:
         side.lent = true;
     }
     void drop() noexcept {
-        if (side_ != nullptr) std::exchange(side_, nullptr)->lent = false;
+        if (side_ == nullptr) return;
+        side_->lent = false;
+        std::exchange(side_, nullptr)->let_go();
     }
     detail::ring_side* side_;
     std::span<std::byte> bytes_;
