@@ -59,6 +59,19 @@ class byte_receiver;
 
 namespace detail {
 
+// In words, which a compiler keeps in registers: a message that was just made of its members would be read back from memory in
+// one piece, for which a processor waits.
+template <class T>
+void put_message(std::byte* place, const T& value) noexcept {
+    constexpr std::size_t in_words = 64;
+    if constexpr (sizeof(T) % 8 == 0 && sizeof(T) <= in_words) {
+        for (std::size_t at = 0; at < sizeof(T); at += 8)
+            std::memcpy(place + at, reinterpret_cast<const std::byte*>(&value) + at, 8);
+    } else {
+        std::memcpy(place, &value, sizeof(T));
+    }
+}
+
 // What both kinds of ends share.
 class ring_end {
 public:
@@ -157,17 +170,20 @@ struct ring_batch_error {
 
 template <class T>
 class ring_sender : public detail::ring_end {
+    // Value: T, or a reference to one that lives until the end.
+    template <class Value>
     struct attempt {
         using result = expected<void, ring_error>;
         static constexpr bool throws_cancelled = false;
         detail::ring_side* side;
-        T value;
+        Value value;
         attempt(detail::ring_side& on, const T& what) noexcept : side(&on), value(what) {}
         static std::uint64_t needs() noexcept { return sizeof(T); }
         result operator()() noexcept {
             if (!side->has(sizeof(T))) [[unlikely]]
                 return unexpected(side->why_not());
-            std::memcpy(side->place(), &value, sizeof(T));
+            side->fetch_ahead();
+            detail::put_message(side->place(), value);
             if (const auto why = side->pass_on(sizeof(T))) [[unlikely]]
                 return unexpected(*why);
             return {};
@@ -179,13 +195,13 @@ public:
     // `limit`), or cancelled when the task was asked to stop while it waited: then nothing was sent. A send that finds room
     // succeeds even then.
     auto send(const T& value, time_limit limit = time_limit::never()) noexcept {
-        return detail::ring_operation<attempt>(attempt(side(), value), limit);
+        return detail::ring_operation<attempt<T>>(attempt<T>(side(), value), limit);
     }
     // Sends at once or fails with full.
-    expected<void, ring_error> try_send(const T& value) noexcept { return attempt(side(), value)(); }
+    expected<void, ring_error> try_send(const T& value) noexcept { return attempt<const T&>(side(), value)(); }
     // For threads that run no tasks (a bug in others, told when it has to wait).
     expected<void, ring_error> blocking_send(const T& value, time_limit limit = time_limit::never()) {
-        return detail::ring_blocking(attempt(side(), value), limit, "blocking_send");
+        return detail::ring_blocking(attempt<const T&>(side(), value), limit, "blocking_send");
     }
 
     // Sends as many of the first as there is room for, which become visible together; gives how many. Fails as try_send() does
