@@ -17,6 +17,7 @@
 //  5. Under the turn it waits for room: so one waits at the head, as in other rings, and the others wait for the turn.
 #pragma once
 
+#include <algorithm>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -28,6 +29,7 @@
 #include <leat/io/descriptor.hpp>
 #include <leat/process/process_identity.hpp>
 #include <leat/process/process_lock_word.hpp>
+#include <leat/process/ring_copier.hpp>
 #include <leat/process/ring_core.hpp>
 #include <leat/process/shared_memory.hpp>
 #include <leat/process/spawn.hpp>
@@ -157,6 +159,11 @@ public:
         if (seen_ - base_ > ahead) asm volatile("prefetchw %0" : : "m"(*(place() + ahead)));
 #endif
     }
+    // Into the window.
+    void copy_in(std::byte* to, std::span<const std::byte> message) noexcept {
+        if (message.size() < ring_copier::least) std::copy(message.begin(), message.end(), to);
+        else copier_.copy(to, message.data(), message.size());
+    }
     // Gives the first bytes of the window to the other side: of a sender they are sent, of a receiver they are free. No error, or
     // why not.
     [[nodiscard]] std::optional<ring_error> pass_on(std::uint64_t bytes) noexcept {
@@ -241,6 +248,7 @@ private:
     ring_index& theirs_;
     std::byte* const bytes_;
     const std::uint64_t capacity_;
+    ring_copier copier_{capacity_};
     std::uint64_t position_ = 0;  // of the own index
     std::uint64_t base_ = 0;      // where the other index would be if the window were empty
     std::uint64_t seen_ = 0;      // where the other index was seen last; without the turn: where the window is nothing

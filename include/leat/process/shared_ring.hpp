@@ -453,7 +453,7 @@ class byte_sender : public detail::ring_end {
         result operator()() noexcept {
             auto slot = room(*side, message.size());
             if (!slot) return unexpected(slot.error());
-            if (!message.empty()) std::memcpy(slot->bytes().data(), message.data(), message.size());
+            side->copy_in(slot->bytes().data(), message);
             return slot->commit();
         }
     };
