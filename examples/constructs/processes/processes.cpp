@@ -10,6 +10,7 @@
 #include <leat/process/process_event.hpp>
 #include <leat/process/process_mutex.hpp>
 #include <leat/process/process_pool.hpp>
+#include <leat/process/process_pipe.hpp>
 #include <leat/process/process_queue.hpp>
 #include <leat/process/process_semaphore.hpp>
 #include <leat/process/shared_array.hpp>
@@ -170,6 +171,18 @@ leat::task<std::string> objects_between_processes() {
     co_return text(first->sensor, ", then ", leat::text_of(second.error()));
 }
 
+leat::task<std::string> both_ways_between_processes() {
+    auto ends =
+        leat::process_pipe<std::string, int>::create();  // another process: ends->there.passed(3); attach(3) there
+    (void)co_await ends->here.send("four");
+    const auto word = co_await ends->there.recv();
+    (void)co_await ends->there.send(static_cast<int>(word->size()));
+    ends->there.reset();
+    const auto answer = co_await ends->here.recv();
+    const auto second = co_await ends->here.recv();
+    co_return text(*answer, ", then ", leat::text_of(second.error()));
+}
+
 leat::task<std::string> lock_between_processes() {
     auto lock =
         leat::process_mutex::create();  // another process: spawn_options::pass = lock->passed(3); attach(3) there
@@ -231,6 +244,7 @@ constexpr example all[] = {
     {"value_as_a_message", value_as_a_message},
     {"queue_between_processes", queue_between_processes},
     {"objects_between_processes", objects_between_processes},
+    {"both_ways_between_processes", both_ways_between_processes},
     {"lock_between_processes", lock_between_processes},
     {"permits_between_processes", permits_between_processes},
     {"event_between_processes", event_between_processes},
