@@ -16,6 +16,7 @@
 #include <leat/process/shared_array.hpp>
 #include <leat/process/shared_memory.hpp>
 #include <leat/process/shared_ring.hpp>
+#include <leat/process/shared_slice.hpp>
 
 #include <array>
 #include <csignal>
@@ -218,6 +219,15 @@ leat::task<std::string> memory_between_processes() {
     co_return text(std::to_integer<int>(theirs->bytes()[10]));
 }
 
+leat::task<std::string> large_data_without_a_copy() {
+    const auto memory = leat::shared_region::of(std::move(*leat::shared_memory::create(1 << 20)));  // another: attach
+    const auto numbers = memory->slice<int>(0, 250'000);
+    numbers->elements().back() = 5;
+    const std::string message = leat::encode(*numbers);  // what a pipe or a queue does
+    const auto again = leat::decode<leat::shared_slice<int>>(message);
+    co_return text(again->size(), " numbers in ", message.size(), " bytes, the last is ", again->elements().back());
+}
+
 leat::task<std::string> wait_for_a_signal() {
     leat::io::signals reload({SIGHUP});
     (void)::kill(::getpid(), SIGHUP);  // raise() would send it to this worker, and workers take none
@@ -250,6 +260,7 @@ constexpr example all[] = {
     {"event_between_processes", event_between_processes},
     {"array_between_processes", array_between_processes},
     {"memory_between_processes", memory_between_processes},
+    {"large_data_without_a_copy", large_data_without_a_copy},
     {"wait_for_a_signal", wait_for_a_signal},
     {"cpus_to_use", cpus_to_use},
 };
