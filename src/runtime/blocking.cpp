@@ -5,7 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include <leat/base/bug.hpp>
 #include <leat/runtime/inbox.hpp>
 
 namespace leat {
@@ -34,7 +33,8 @@ struct blocking_pool::state {
         idler.woken.store(1, env::relaxed);
         env::futex_wake(idler.woken, 1);
     }
-    void start_one(work_item& first) noexcept;
+    // False when there is no thread at all and none can be had.
+    bool start_one(work_item& first) noexcept;
 
     env::mutex lock;  // guards all below
     inbox queue;      // only while all threads the limit allows are busy
@@ -67,19 +67,20 @@ void blocking_pool::stop() noexcept {
 void blocking_pool::post(work_item& item) noexcept {
     state& pool = *state_;
     if (pool.in_place != nullptr) return pool.in_place->post(item);
-    env::lock_guard held(pool.lock);
-    if (!pool.idle.empty()) {
-        state::member& idler = *pool.idle.back();
-        pool.idle.pop_back();
-        pool.wake(idler, &item);
-    } else if (pool.members.size() - pool.ended.size() < pool.most) {
-        pool.start_one(item);
-    } else {
-        pool.queue.push(item);
+    {
+        env::lock_guard held(pool.lock);
+        if (!pool.idle.empty()) {
+            state::member& idler = *pool.idle.back();
+            pool.idle.pop_back();
+            return pool.wake(idler, &item);
+        }
+        if (pool.members.size() - pool.ended.size() >= pool.most) return pool.queue.push(item);
+        if (pool.start_one(item)) return;
     }
+    item.run(item);  // the system has no thread for us: this one has to do
 }
 
-void blocking_pool::state::start_one(work_item& first) noexcept {
+bool blocking_pool::state::start_one(work_item& first) noexcept {
     if (ended.empty()) {
         members.push_back(std::make_unique<member>(*this));
         ended.push_back(members.back().get());
@@ -90,11 +91,11 @@ void blocking_pool::state::start_one(work_item& first) noexcept {
     const auto body = [](void* raw) { static_cast<member*>(raw)->pool.work(*static_cast<member*>(raw)); };
     if (fresh.thread.start("leat-blocking", body, &fresh)) {
         ended.pop_back();
-    } else if (members.size() > ended.size()) {
-        queue.push(first);  // the threads there are will come to it
-    } else {
-        bug("the system refuses the first thread for blocking calls");
+        return true;
     }
+    if (members.size() == ended.size()) return false;
+    queue.push(first);  // the threads there are will come to it
+    return true;
 }
 
 void blocking_pool::state::work(member& self) noexcept {

@@ -21,7 +21,8 @@ public:
     ~blocking_pool() override;
     void stop() noexcept override;
 
-    // Runs item.run on a thread of the pool. Any thread.
+    // Runs item.run on a thread of the pool; on the calling one, before it returns, when the system refuses to give the
+    // pool its first thread. Any thread.
     void post(work_item& item) noexcept;
 
 private:
