@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <leat/base/exception_text.hpp>
 #include <leat/runtime/deadlock.hpp>
 
 int main(int argc, char** argv) {
@@ -20,7 +21,7 @@ int main(int argc, char** argv) {
         return fail(exit_code::usage, fmt::format("leat: {}\n", error.what()));
     } catch (const leat::deadlocked& error) {
         return fail(exit_code::deadlock, fmt::format("leat: {}\n", error.what()));
-    } catch (const std::exception& error) {
-        return fail(exit_code::engine_failed, fmt::format("leat: {}\n", error.what()));
+    } catch (...) {
+        return fail(exit_code::engine_failed, fmt::format("leat: {}\n", leat::current_exception_text()));
     }
 }

@@ -15,6 +15,10 @@ TEST(exception_text, is_what_a_standard_exception_says) {
     }
 }
 
+TEST(exception_text, of_a_failed_allocation_says_that_memory_is_out) {
+    EXPECT_TRUE(leat::text_of(std::make_exception_ptr(std::bad_alloc())).starts_with("out of memory"));
+}
+
 TEST(exception_text, of_any_other_says_that_it_is_none) {
     EXPECT_EQ(leat::text_of(std::make_exception_ptr(7)), "an exception that is no std::exception");
 }
