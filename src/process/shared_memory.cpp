@@ -1,6 +1,7 @@
 #include <leat/process/shared_memory.hpp>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -32,7 +33,8 @@ int allocate(int fd, std::size_t bytes) noexcept {
 
 shared_error system_error(const char* doing, int code) {
     using kind = shared_error::kind;
-    const bool shortage = code == ENOMEM || code == ENOSPC || code == EMFILE || code == ENFILE || code == EDQUOT;
+    const bool shortage =
+        code == ENOMEM || code == ENOSPC || code == EMFILE || code == ENFILE || code == EDQUOT || code == EFBIG;
     return {shortage ? kind::no_memory : kind::refused, code,
             fmt::format("{} failed: {}", doing, std::generic_category().message(code))};
 }
@@ -43,7 +45,31 @@ std::size_t in_pages(std::size_t bytes) noexcept {
     return bytes > most ? 0 : (bytes + page - 1) / page * page;
 }
 
+// Where the limit on files (`ulimit -f`) is smaller, the system sends SIGXFSZ beside the error: here the error is enough.
+class no_size_signal {
+public:
+    no_size_signal() noexcept {
+        ::sigemptyset(&only_);
+        ::sigaddset(&only_, SIGXFSZ);
+        ::pthread_sigmask(SIG_BLOCK, &only_, &before_);
+    }
+    no_size_signal(const no_size_signal&) = delete;
+    no_size_signal& operator=(const no_size_signal&) = delete;
+    ~no_size_signal() {
+        constexpr timespec at_once{};
+        if (::sigismember(&before_, SIGXFSZ) == 0)
+            while (::sigtimedwait(&only_, nullptr, &at_once) == SIGXFSZ) {
+            }
+        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+
+private:
+    sigset_t only_{};
+    sigset_t before_{};
+};
+
 expected<io::unique_fd, shared_error> create(std::size_t bytes) {
+    const no_size_signal quiet;
     io::unique_fd fd(::memfd_create("leat", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!fd) return unexpected(system_error("making shared memory", errno));
     if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0)

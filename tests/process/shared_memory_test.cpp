@@ -2,12 +2,14 @@
 #include <leat/process/shared_memory.hpp>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdint>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <leat/process/process_identity.hpp>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "forked_child.hpp"
@@ -56,6 +58,22 @@ TEST(shared_memory, its_size_cannot_be_changed) {
 TEST(shared_memory, of_no_bytes_or_of_all_is_refused) {
     EXPECT_EQ(shared_memory::create(0).error().what, kind::bad_size);
     EXPECT_EQ(shared_memory::create(SIZE_MAX).error().what, kind::bad_size);
+}
+
+TEST(shared_memory, beyond_the_limit_on_files_is_an_error_and_no_signal) {
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+    rlimit low = before;
+    low.rlim_cur = 4096;
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &low), 0);
+    const auto memory = shared_memory::create(1 << 20);
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+    ASSERT_FALSE(memory);
+    EXPECT_EQ(memory.error().what, kind::no_memory);
+    EXPECT_EQ(memory.error().code, EFBIG);
+    sigset_t waiting;
+    ASSERT_EQ(::sigpending(&waiting), 0);
+    EXPECT_EQ(::sigismember(&waiting, SIGXFSZ), 0);
 }
 
 TEST(shared_memory, an_attach_names_what_is_wrong) {
