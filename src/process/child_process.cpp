@@ -63,7 +63,9 @@ bool child_process::signal_group(int signal) noexcept {
     if (!unreaped()) return false;
     siginfo_t info;
     if (wait_id(pidfd_, WEXITED | WNOHANG | WNOWAIT, info) != 0) return false;  // reaped by others
-    return ::kill(-pid_, signal) == 0;
+    const bool group_reached = ::kill(-pid_, signal) == 0;
+    if (::getpgid(pid_) == pid_) return group_reached;
+    return ::kill(pid_, signal) == 0 || group_reached;  // it has joined another group
 }
 
 std::optional<exit_status> child_process::try_wait() noexcept {

@@ -34,7 +34,11 @@ LEAT_UNINSTRUMENTED void kill_groups(const std::uint64_t* groups) noexcept {
     for (std::size_t at = 0; at < word_count; ++at) {
         const std::uint64_t bits = *const_cast<const volatile std::uint64_t*>(groups + at);
         for (std::size_t bit = 0; bits != 0 && bit < word_bits; ++bit)
-            if ((bits >> bit & 1) != 0) ::syscall(SYS_kill, -static_cast<long>(at * word_bits + bit), SIGKILL);
+            if ((bits >> bit & 1) != 0) {
+                const long leader = static_cast<long>(at * word_bits + bit);
+                ::syscall(SYS_kill, -leader, SIGKILL);
+                ::syscall(SYS_kill, leader, SIGKILL);  // it may have joined another group
+            }
     }
 }
 

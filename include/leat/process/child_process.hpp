@@ -48,7 +48,7 @@ public:
     // What is in force of the sandbox and the limits that it was started with.
     [[nodiscard]] sandbox_report sandboxed() const noexcept { return sandboxed_; }
 
-    // Sends `signal` to every process of the group. False when the child has been waited for, or was reaped by others:
+    // Sends `signal` to every process of the group, and to the child if it has joined another one. False when the child has been waited for, or was reaped by others:
     // the group may then be someone else's, so nothing is sent. To end what a finished child left running, call this
     // after pidfd() is readable and before try_wait().
     bool signal_group(int signal) noexcept;
