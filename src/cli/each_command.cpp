@@ -4,6 +4,8 @@
 #include <cli/each_items.hpp>
 #include <fmt/format.h>
 
+#include <leat/base/exception_text.hpp>
+#include <leat/base/log.hpp>
 #include <leat/sync/mutex.hpp>
 #include <leat/task/this_task.hpp>
 
@@ -95,6 +97,10 @@ struct item_command {
     job_rules rules;
     bool is_only_shown;  // a dry run
     starter starts;
+    std::atomic<unsigned> running{0};         // commands from before their start to after their end
+    std::atomic<std::uint64_t> ran{0};        // commands that could be started and have ended
+    std::atomic<bool> shortage_told = false;  // that fewer run than could
+    std::atomic<bool> hopeless = false;       // a job has waited for resources in vain, and none has run since
 };
 
 class per_item_worker final : public stage_worker {
@@ -135,14 +141,30 @@ public:
     }
 
 private:
-    // Waits when the system is out of processes, descriptors or memory just now: others of ours will end.
-    static task<command_result> run(command_options options, const input_block* block) {
-        for (duration wait = 50ms;; wait *= 2) {
+    // Waits when the system is out of processes, descriptors or memory just now: as long as others of ours run, which free
+    // some when they end, and for some seconds when none does.
+    task<command_result> run(command_options options, const input_block* block) {
+        std::uint64_t seen = command_->ran.load();
+        for (duration wait = 50ms;;) {
             command_options again = options;
             if (block != nullptr) again.input = block->text;
+            command_->running.fetch_add(1);
             outcome<command_result> ended = co_await run_command(std::move(again)).as_outcome();
-            if (wait > 5s || !is_out_of_resources(ended)) co_return std::move(ended).get();
-            co_await sleep_for(wait);
+            bool others_run = command_->running.fetch_sub(1) > 1;
+            if (!is_out_of_resources(ended)) {
+                command_->ran.fetch_add(1);
+                command_->hopeless = false;
+                co_return std::move(ended).get();
+            }
+            if (const auto now = command_->ran.load(); now != std::exchange(seen, now)) others_run = true;
+            if (!others_run && (wait > 5s || command_->hopeless)) {
+                command_->hopeless = true;
+                co_return std::move(ended).get();
+            }
+            if (others_run && !command_->shortage_told.exchange(true))
+                log(log_level::warning, "fewer jobs at a time than asked for: " + text_of(ended.error()));
+            co_await sleep_for(others_run ? 200ms : wait);
+            wait = others_run ? 50ms : 2 * wait;
         }
     }
     static bool is_out_of_resources(const outcome<command_result>& ended) {

@@ -34,6 +34,7 @@ closed_streams prepare_process() noexcept {
     closed.output = was_closed(STDOUT_FILENO, O_WRONLY);
     (void)was_closed(STDERR_FILENO, O_WRONLY);
     ::signal(SIGPIPE, SIG_IGN);  // NOLINT(performance-no-int-to-ptr)
+    ::signal(SIGXFSZ, SIG_IGN);  // NOLINT(performance-no-int-to-ptr): a file at its limit is an error like a full disk
     set_log_hook(&print_log, nullptr);
     return closed;
 }

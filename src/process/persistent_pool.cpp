@@ -28,6 +28,7 @@ using reason = worker_failed::reason;
 constexpr std::size_t piece_bytes = std::size_t{64} << 10U;   // what a pipe holds
 constexpr auto time_to_die = std::chrono::milliseconds(500);  // for a worker that has closed a pipe, and for its output
 constexpr auto first_rest = std::chrono::milliseconds(50);    // after a start that lacked resources; then twice as long
+constexpr auto long_rest = std::chrono::seconds(2);           // the same while other workers run
 
 persistent_options checked(persistent_options options) {
     if (options.child.argv.empty()) throw std::invalid_argument("a pool of persistent workers needs a command");
@@ -117,6 +118,8 @@ struct persistent_pool::state {
     std::optional<worker_failure> broken;  // what every call fails with from now on
     unsigned fruitless = 0;                // workers in a row that had read nothing
     unsigned killed_early = 0;             // of those, by SIGKILL
+    time_point last_shortage{};            // when a start last lacked resources, with no worker running
+    bool shortage_told = false;
     scope tasks;
 };
 
@@ -254,17 +257,26 @@ task<> persistent_pool::state::employ(worker_slot& slot) {
     if (line.stop_requested()) detail::throw_cancelled();
 }
 
-// Out of descriptors or processes: others may free some meanwhile.
+// Out of descriptors or processes: others may free some meanwhile. As long as other workers of ours run, they take its items;
+// what lets slots fail that have none beside them is counted once for all of them.
 task<> persistent_pool::state::rest_after(worker_slot& slot, std::string failure) {
-    unsigned times = 0;
+    duration rest = long_rest;
     {
         env::lock_guard held(lock);
         slot.resting = true;
         vacate(slot);
-        count_fruitless(failure);
-        times = fruitless;
+        const bool others_run =
+            std::any_of(slots.all().begin(), slots.all().end(), [](const auto& each) { return each->live; });
+        if (others_run) {
+            if (!std::exchange(shortage_told, true))
+                log(log_level::warning, fmt::format("fewer workers {} than asked for: {}", command(), failure));
+        } else {
+            if (env::now() - std::exchange(last_shortage, env::now()) >= first_rest / 2) count_fruitless(failure);
+            rest = first_rest * (1U << std::min(fruitless, 6U));
+        }
+        slots.dispatch();
     }
-    co_await sleep_for(first_rest * (1U << std::min(times, 6U)));
+    co_await sleep_for(rest);
     env::lock_guard held(lock);
     slot.resting = broken.has_value();
     slots.dispatch();

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <grp.h>
 #include <sstream>
 #include <string>
 #include <sys/wait.h>
@@ -74,6 +75,11 @@ public:
     leat_process& output_to(int fd) { return output_fd_ = fd, *this; }
     leat_process& error_to(int fd) { return error_fd_ = fd, *this; }
     leat_process& closing(int fd) { return closed_ = fd, *this; }
+    // Shell commands to run before leat, in the same process: ulimit -n 32.
+    leat_process& after(std::string commands) { return prelude_ = std::move(commands), *this; }
+    // For a test that is run by root: as a user of this id, who can do no more than others can.
+    leat_process& as_user(uid_t id) { return user_ = id, *this; }
+    leat_process& program(std::string path) { return program_ = std::move(path), *this; }
     leat_process& in_directory(std::string path) { return directory_ = std::move(path), *this; }
 
     leat_process& start() {
@@ -90,7 +96,16 @@ public:
             put(error_fd_ >= 0 ? error_fd_ : create("err"), 2);
             if (closed_ >= 0) ::close(closed_);
             if (!directory_.empty() && ::chdir(directory_.c_str()) != 0) ::_exit(99);
-            ::execv(LEAT_COMMAND, argv.data());
+            if (user_ != 0 && (::setgroups(0, nullptr) != 0 || ::setgid(user_) != 0 || ::setuid(user_) != 0))
+                ::_exit(97);
+            if (!prelude_.empty()) {
+                const std::string script = prelude_ + " || exit 96; exec \"$0\" \"$@\"";
+                argv.front() = program_.data();
+                for (const char* each : {script.c_str(), "-c", "bash"})
+                    argv.insert(argv.begin(), const_cast<char*>(each));
+                ::execv("/bin/bash", argv.data());
+            }
+            ::execv(program_.c_str(), argv.data());
             ::_exit(98);
         }
         return *this;
@@ -117,6 +132,9 @@ private:
     scratch scratch_;
     std::string input_ = "/dev/null";
     std::string directory_;
+    std::string prelude_;
+    std::string program_ = LEAT_COMMAND;
+    uid_t user_ = 0;
     int input_fd_ = -1, output_fd_ = -1, error_fd_ = -1, closed_ = -1;
     pid_t pid_ = 0;
 };
@@ -125,6 +143,13 @@ private:
 inline leat_end run_leat(leat_process::words arguments, const std::string& input = {}) {
     leat_process process(std::move(arguments));
     process.input(input);
+    return process.start().wait();
+}
+
+// The same, after shell commands such as ulimit -n 32.
+inline leat_end run_leat_after(std::string commands, leat_process::words arguments, const std::string& input = {}) {
+    leat_process process(std::move(arguments));
+    process.input(input).after(std::move(commands));
     return process.start().wait();
 }
 

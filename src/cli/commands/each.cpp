@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <leat/base/machine.hpp>
@@ -117,6 +118,26 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, 
     }
 }
 
+// As many as asked for and as there are descriptors for: some are ours, some each job's, and more while it is started, which
+// happens on as many threads at once as there are CPUs.
+unsigned jobs_within_limits(unsigned wanted, screen& messages) {
+    constexpr rlim_t of_ours = 20;
+    constexpr rlim_t of_a_job = 4;
+    constexpr rlim_t of_a_starting_job = 7;
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+    const rlim_t cpus = effective_machine().worker_count;
+    const rlim_t room = std::max(limit.rlim_cur, of_ours + of_a_starting_job) - of_ours;
+    const rlim_t fitting = room <= cpus * of_a_starting_job ? room / of_a_starting_job
+                                                            : cpus + (room - cpus * of_a_starting_job) / of_a_job;
+    const auto most = static_cast<unsigned>(std::min<rlim_t>(fitting, stage_policy::most_jobs));
+    if (wanted == 0) return most < cpus ? most : 0;
+    if (wanted > most)
+        messages.print(fmt::format("leat: -j {}: {} at a time, since there can be {} open files (`ulimit -n`)\n",
+                                   wanted, most, limit.rlim_cur));
+    return std::min(wanted, most);
+}
+
 }  // namespace
 
 exit_code execute(const each_arguments& command, closed_streams closed) {
@@ -127,7 +148,7 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     const unsigned tries = command.tries.value_or(command.persistent ? 2 : 1);
 
     stage_policy policy;
-    policy.jobs = command.jobs;
+    policy.jobs = jobs_within_limits(command.jobs, messages);
     policy.buffer_items = command.persistent ? 16 : 1;  // what waits here is still done after a Ctrl-C
     policy.retry.max = tries - 1;
     policy.retry.first_delay = std::chrono::nanoseconds(0);
