@@ -120,6 +120,7 @@ public:
         end.err = scratch_.read("err");
         return end;
     }
+    [[nodiscard]] pid_t pid() const { return pid_; }
     void kill(int signal) const { ::kill(pid_, signal); }
     std::string out_so_far() const { return scratch_.read("out"); }
     std::string err_so_far() const { return scratch_.read("err"); }
