@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <fmt/format.h>
 
 #include <leat/base/machine.hpp>
@@ -135,7 +136,7 @@ struct raw_texts {
     bool pipe = false, lines = false, ungrouped = false;
     std::string block;
     std::optional<std::string> record_end, record_start;
-    std::string per_item, jobs, timeout, delay, halt, tries, window, protocol, progress = "auto";
+    std::string per_item, jobs, load, free_memory, timeout, delay, halt, tries, window, protocol, progress = "auto";
 };
 
 void add_output_options(CLI::App& to, run_output& output, raw_texts& raw) {
@@ -172,8 +173,9 @@ void add_sandbox(CLI::App& each, raw_texts& raw) {
 
 void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_option("-j,--jobs", raw.jobs,
-                    "how many at a time; N%: of the CPUs; +N: more than CPUs; auto, the default: as many as CPUs")
-        ->type_name("N|N%|+N|auto");
+                    "how many at a time; N%: of the CPUs; +N: more than CPUs; auto, the default: as many as CPUs; "
+                    "FILE: what it says, read again while they run")
+        ->type_name("N|N%|+N|auto|FILE");
     each.add_flag("-k,--keep-order", to.keep_order, "write outputs in the order of the items");
     each.add_option("-a,--arg-file", raw.files, "take the items from this file, one a line; again: from each of them")
         ->type_name("FILE")
@@ -205,6 +207,12 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
         ->type_name("TIME");
     each.add_option("--retries", raw.tries, "try a failing item up to N times in all")->type_name("N");
     each.add_option("--delay", raw.delay, "wait so long between the starts of two jobs")->type_name("TIME");
+    each.add_option("--load", raw.load, "start no more while so many processes run on the machine, or N% of the CPUs")
+        ->type_name("N|N%|+N|FILE");
+    each.add_option("--memfree", raw.free_memory,
+                    "start no more while less memory is available; below half of it the youngest job is ended, which "
+                    "--retries begin again")
+        ->type_name("SIZE");
     each.add_option(
             "--halt", raw.halt,
             "end early: soon (start no more) or now (end those that run), then fail=N, success=N or done=N, or N%")
@@ -227,17 +235,9 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.prefix_command();
 }
 
-// A number, or one beside that of the CPUs: 50%, +2.
-unsigned jobs_of(const std::string& text) {
-    const unsigned most = stage_policy::most_jobs;
-    const auto at_least_one = [&](double count) {
-        return static_cast<unsigned>(std::clamp(count, 1.0, static_cast<double>(most)));
-    };
-    if (text.ends_with('%'))
-        return at_least_one(effective_machine().cpus * number("-j", text.substr(0, text.size() - 1), 1, 100'000) / 100);
-    if (text.starts_with('+'))
-        return at_least_one(effective_machine().worker_count + number("-j", text.substr(1), 0, most));
-    return number("-j", text, 1, most, ", or N% or +N of the CPUs, or `auto` for as many as is good");
+bool is_file(const std::string& text) {
+    std::error_code ignored;
+    return std::filesystem::is_regular_file(text, ignored);
 }
 
 void finish_sandbox(each_arguments& to, const raw_texts& raw) {
@@ -429,7 +429,14 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
         throw usage_error("--block, --recend and --recstart: are for --pipe");
     if (to.dry_run && to.persistent)
         throw usage_error("--dry-run: shows a command for each item; persistent workers have one for all");
-    if (!raw.jobs.empty() && raw.jobs != "auto") to.jobs = jobs_of(raw.jobs);
+    if (is_file(raw.jobs)) to.jobs_file = raw.jobs;
+    else if (!raw.jobs.empty() && raw.jobs != "auto") to.jobs = jobs_of(raw.jobs);
+    if (is_file(raw.load)) to.load_file = raw.load;
+    else if (!raw.load.empty()) to.most_load = load_of(raw.load);
+    if (!raw.free_memory.empty()) to.free_memory = size_of("--memfree", raw.free_memory);
+    if (to.persistent && (!to.jobs_file.empty() || !raw.load.empty() || to.free_memory > 0))
+        throw usage_error(
+            "-j FILE, --load and --memfree: pace the starts of processes; persistent workers are started once");
     if (!raw.tries.empty()) to.tries = number("--retries", raw.tries, 1, 1'000'000);
     if (!raw.window.empty()) to.window = number("--window", raw.window, 1, 1024);
     if (!raw.window.empty() && !to.persistent)
@@ -458,6 +465,32 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
 }
 
 }  // namespace
+
+// A number, or one beside that of the CPUs: 50%, +2.
+unsigned jobs_of(const std::string& text) {
+    const unsigned most = stage_policy::most_jobs;
+    const auto at_least_one = [&](double count) {
+        return static_cast<unsigned>(std::clamp(count, 1.0, static_cast<double>(most)));
+    };
+    if (text == "auto") return effective_machine().worker_count;
+    if (text.ends_with('%'))
+        return at_least_one(effective_machine().cpus * number("-j", text.substr(0, text.size() - 1), 1, 100'000) / 100);
+    if (text.starts_with('+'))
+        return at_least_one(effective_machine().worker_count + number("-j", text.substr(1), 0, most));
+    return number("-j", text, 1, most,
+                  ", or N% or +N of the CPUs, or `auto` for as many as is good, or a file that holds one of these");
+}
+
+double load_of(const std::string& text) {
+    constexpr unsigned most = 1'000'000;
+    constexpr double least = 0.01;  // what GNU parallel takes 0 for
+    double load = 0;
+    if (text.ends_with('%'))
+        load = effective_machine().cpus * number("--load", text.substr(0, text.size() - 1), 0, most) / 100;
+    else if (text.starts_with('+')) load = effective_machine().worker_count + number("--load", text.substr(1), 0, most);
+    else load = number("--load", text, 0, most, ", or N% or +N of the CPUs, or a file that holds one of these");
+    return std::max(load, least);
+}
 
 command_line parse_command_line(int argc, const char* const* argv) {
     std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);

@@ -65,6 +65,10 @@ struct each_arguments {
     halt_rule halt;
     std::chrono::nanoseconds delay{0};  // between the starts of jobs
     unsigned jobs = 0;                  // 0: automatic
+    std::string jobs_file;              // says how many, in the words of -j, again and again; empty: none
+    double most_load = 0;               // start nothing above it; 0: no limit
+    std::string load_file;              // says how much, in the words of --load; empty: none
+    std::uint64_t free_memory = 0;      // start nothing while there is less; 0: no limit
     bool keep_order = false;
     bool persistent = false;
     unsigned window = 8;  // items that a persistent worker holds
@@ -99,6 +103,10 @@ class usage_error : public std::runtime_error {
 public:
     using std::runtime_error::runtime_error;
 };
+
+// The words of -j and of --load that are no files. Throw usage_error.
+unsigned jobs_of(const std::string& text);
+double load_of(const std::string& text);
 
 // Throws usage_error.
 command_line parse_command_line(int argc, const char* const* argv);

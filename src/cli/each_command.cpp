@@ -8,6 +8,7 @@
 #include <leat/base/log.hpp>
 #include <leat/sync/mutex.hpp>
 #include <leat/task/this_task.hpp>
+#include <leat/task/when_any.hpp>
 
 namespace leat::cli {
 
@@ -45,10 +46,12 @@ public:
     task<> conclude(bool retryable, emitter& out) {
         const std::string failure = result.failure;
         if (!failure.empty() && retryable && given_.attempts < rules_.tries) throw std::runtime_error(failure);
+        if (!failure.empty() && result.exit_value == 0 && result.signal == 0) result.exit_value = -1;
         if (result.job) {
             result.job->runtime_s = std::chrono::duration<double>(env::now() - began_).count();
+            result.job->exit_value = result.exit_value;
+            result.job->signal = result.signal;
             result.job->out_bytes = result.printed_bytes.value_or(result.out.size());
-            if (!failure.empty() && result.job->exit_value == 0 && result.job->signal == 0) result.job->exit_value = -1;
         }
         payload value(std::move(result));
         co_await out.emit(std::move(value));
@@ -103,6 +106,11 @@ struct item_command {
     std::atomic<bool> hopeless = false;       // a job has waited for resources in vain, and none has run since
 };
 
+class crowded_out : public std::runtime_error {
+public:
+    crowded_out() : std::runtime_error("ended to make room: too little memory was free") {}
+};
+
 class per_item_worker final : public stage_worker {
 public:
     per_item_worker(std::shared_ptr<item_command> command, unsigned slot) : command_(std::move(command)), slot_(slot) {}
@@ -115,7 +123,8 @@ public:
         bool retryable = false;
         command_options options = command_->options;
         try {
-            options.child.argv = command_->arguments.fill(given.parts, number, slot_);
+            options.child.argv =
+                command_->arguments.fill(given.parts, number, given.place ? given.place->slot() : slot_);
         } catch (const permanent_error& problem) {
             result.failure = problem.what();
         }
@@ -130,7 +139,10 @@ public:
             one.starts();
             std::optional<live_job> live;
             if (command_->rules.live) live.emplace(*command_->rules.live, result.text()).listen(options);
-            outcome<command_result> ended = co_await run(std::move(options), given.block.get()).as_outcome();
+            const bool may_be_ended = given.place && given.place->gate().may_crowd_out();
+            auto running = may_be_ended ? run_while_there_is_room(std::move(options), given)
+                                        : run(std::move(options), given.block.get());
+            outcome<command_result> ended = co_await running.as_outcome();
             if (live) {
                 co_await live->finish();
                 result.printed_bytes = live->out_bytes();
@@ -167,6 +179,13 @@ private:
             wait = others_run ? 50ms : 2 * wait;
         }
     }
+    static task<command_result> run_while_there_is_room(command_options options, each_item& given) {
+        start_gate& gate = given.place->gate();
+        if (given.attempts > 1) co_await gate.room_again(*given.place);
+        auto first = co_await when_any(run(std::move(options), given.block.get()), gate.crowded_out(*given.place));
+        if (first.index() == 1) throw crowded_out();
+        co_return std::get<0>(std::move(first));
+    }
     static bool is_out_of_resources(const outcome<command_result>& ended) {
         if (!ended.is_error()) return false;
         try {
@@ -188,14 +207,16 @@ private:
                 result.failure = fmt::format("timed out after {:g} s",
                                              std::chrono::duration<double>(command_->options.timeout).count());
             else if (!done.status.success()) result.failure = done.status.text();
-            if (result.job) {
-                result.job->signal = done.status.signal();
-                result.job->exit_value = done.timed_out ? -1 : std::max(done.status.code(), 0);
-            }
+            result.signal = done.status.signal();
+            result.exit_value = done.timed_out ? -1 : std::max(done.status.code(), 0);
             return true;
         } catch (const spawn_failed& failed) {
             result.failure = failed.what();
             return failed.retryable();
+        } catch (const crowded_out& ended_by_us) {
+            result.failure = ended_by_us.what();
+            result.exit_value = -1;
+            return true;
         } catch (const data_out_failed& failed) {
             result.failure = failed.what();  // the run is about to fail
             return false;
@@ -263,9 +284,9 @@ public:
             result.failure = failed.what();
             result.err = failed.err();
             retryable = failed.retryable();
-            if (result.job && failed.status()) {
-                result.job->signal = failed.status()->signal();
-                result.job->exit_value = failed.status()->code();
+            if (failed.status()) {
+                result.signal = failed.status()->signal();
+                result.exit_value = failed.status()->code();
             }
         }
         co_await one.conclude(retryable, out);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cli/job_log.hpp>
+#include <cli/start_gate.hpp>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +34,7 @@ struct each_item {
     std::vector<std::string> parts;            // most often one; none where there is a block
     unsigned attempts = 0;                     // begun so far
     std::unique_ptr<const input_block> block;  // null: none
+    std::shared_ptr<start_gate::place> place;  // null: places are not counted
 };
 
 struct each_result {
@@ -47,6 +49,8 @@ struct each_result {
     spool out;                                   // standard output
     std::string err;                             // standard error
     std::optional<std::uint64_t> printed_bytes;  // of standard output, where both were printed while it ran
+    int exit_value = 0;                          // -1: it did not exit of its own will
+    int signal = 0;                              // that killed it
     std::string failure;                         // why the item failed, for good; empty: it did not
     std::optional<job_record> job;               // for the job log
 };

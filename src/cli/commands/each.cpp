@@ -7,7 +7,10 @@
 #include <cli/each_command.hpp>
 #include <cli/each_items.hpp>
 #include <cli/each_output.hpp>
+#include <cli/machine_meters.hpp>
 #include <cli/session.hpp>
+#include <cli/start_gate.hpp>
+#include <cli/value_file.hpp>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -138,6 +141,28 @@ unsigned jobs_within_limits(unsigned wanted, screen& messages) {
     return std::min(wanted, most);
 }
 
+// What keeps items back until they may begin; null: the number of jobs alone.
+std::shared_ptr<start_gate> gate_of(const each_arguments& command, screen& messages) {
+    const bool limits_load = command.most_load > 0 || !command.load_file.empty();
+    if (command.dry_run || (command.jobs_file.empty() && !limits_load && command.free_memory == 0)) return nullptr;
+    gate_rules rules;
+    const unsigned jobs = command.jobs > 0 ? command.jobs : jobs_of("auto");
+    rules.places = [jobs] { return jobs; };
+    if (!command.jobs_file.empty()) rules.places = value_file<unsigned>(command.jobs_file, &jobs_of, messages);
+    std::function<double()> most_load = [load = command.most_load] { return load; };
+    if (!command.load_file.empty()) most_load = value_file<double>(command.load_file, &load_of, messages);
+    if (limits_load && !runnable_tasks()) throw usage_error("--load: the system does not say how many processes run");
+    const std::uint64_t least = command.free_memory;
+    if (least > 0 && !available_memory()) throw usage_error("--memfree: the system does not say how much is available");
+    rules.has_room = [limits_load, most_load, least] {
+        return (!limits_load || runnable_tasks().value_or(0) < most_load()) &&
+               (least == 0 || available_memory().value_or(least) >= least);
+    };
+    if (limits_load) rules.settle = std::chrono::milliseconds(10);
+    if (least > 0) rules.is_crowded = [least] { return available_memory().value_or(least) < least / 2; };
+    return std::make_shared<start_gate>(std::move(rules));
+}
+
 }  // namespace
 
 exit_code execute(const each_arguments& command, closed_streams closed) {
@@ -148,7 +173,9 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     const unsigned tries = command.tries.value_or(command.persistent ? 2 : 1);
 
     stage_policy policy;
-    policy.jobs = jobs_within_limits(command.jobs, messages);
+    // Workers that wait for an item are cheap: a file may ask for so many.
+    constexpr unsigned most_by_file = 1024;
+    policy.jobs = command.jobs_file.empty() ? jobs_within_limits(command.jobs, messages) : most_by_file;
     policy.buffer_items = command.persistent ? 16 : 1;  // what waits here is still done after a Ctrl-C
     policy.retry.max = tries - 1;
     policy.retry.first_delay = std::chrono::nanoseconds(0);
@@ -174,6 +201,7 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     plan.graph.stages.push_back(
         {"output", each_output({messages, out, command.tag, std::move(folder), rules.log, rules.halts}), {}});
     plan.graph.from = source_of(command, closed, messages);
+    if (auto gate = gate_of(command, messages)) plan.graph.from = gated(std::move(plan.graph.from), std::move(gate));
     plan.output = command.output;
     plan.told_by = "command";
     // What starts processes leaves the CPUs to them; one thread starts some thousands a second.
