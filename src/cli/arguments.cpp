@@ -133,10 +133,11 @@ struct raw_texts {
     std::vector<std::string> sandbox_read, sandbox_write;
     bool no_network = false;
     std::string limit_memory, limit_cpu, limit_files, limit_processes, limit_file_size;
+    bool bar = false, eta = false;
     bool pipe = false, lines = false, ungrouped = false;
     std::string block;
     std::optional<std::string> record_end, record_start;
-    std::string per_item, jobs, load, free_memory, timeout, delay, halt, tries, window, protocol, progress = "auto";
+    std::string per_item, jobs, load, free_memory, timeout, delay, halt, tries, window, protocol, progress;
 };
 
 void add_output_options(CLI::App& to, run_output& output, raw_texts& raw) {
@@ -230,6 +231,8 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_flag("-u,--ungroup", raw.ungrouped, "CMD writes to standard output and error itself: half lines may mix");
     each.add_flag("--shell-quote", to.shell_quote, "allow {} in the text of a shell's -c, put there in quotes");
     add_sandbox(each, raw);
+    each.add_flag("--bar", raw.bar, "show a progress bar on standard error: share done, items, time left");
+    each.add_flag("--eta", raw.eta, "show the time left, the items left and the mean time between two");
     add_output_options(each, to.output, raw);
     each.footer(each_end);
     each.prefix_command();
@@ -302,7 +305,7 @@ std::string without_escapes(const std::string& text) {
 }
 
 progress_mode progress_of(const std::string& text) {
-    if (text == "auto") return progress_mode::automatic;
+    if (text.empty() || text == "auto") return progress_mode::automatic;
     if (text == "json") return progress_mode::json;
     if (text == "none") return progress_mode::none;
     throw usage_error(fmt::format("--progress: found `{}`, expected auto, json or none", text));
@@ -459,6 +462,14 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
     finish_sandbox(to, raw);
     to.printed = output_of(to, raw);
     to.output.progress = progress_of(raw.progress);
+    if (raw.bar || raw.eta) {
+        const char* const option = raw.bar ? "--bar" : "--eta";
+        if (!raw.progress.empty())
+            throw usage_error(fmt::format("{}: shows progress in another form than --progress", option));
+        if (to.printed == output_mode::ungrouped)
+            throw usage_error(fmt::format("{}: --ungroup would write into what it shows", option));
+        to.output.progress = raw.bar ? progress_mode::bar : progress_mode::eta;
+    }
     // Else they would write into the block.
     if (to.printed == output_mode::ungrouped && to.output.progress == progress_mode::automatic)
         to.output.progress = progress_mode::none;

@@ -17,7 +17,8 @@
 
 namespace leat::cli {
 
-enum class progress_mode : std::uint8_t { automatic, json, none };
+// bar and eta: a line, also where standard error is no terminal.
+enum class progress_mode : std::uint8_t { automatic, json, none, bar, eta };
 
 // When the outputs of jobs are printed: each as a whole at its end, in whole lines as they come, or by the jobs themselves.
 enum class output_mode : std::uint8_t { whole, lines, ungrouped };

@@ -7,9 +7,12 @@
 #include <random>
 #include <re2/re2.h>
 #include <stdexcept>
+#include <sys/stat.h>
 #include <system_error>
+#include <unistd.h>
 
 #include <leat/io/pipe.hpp>
+#include <leat/runtime/blocking.hpp>
 
 namespace leat::cli {
 
@@ -65,7 +68,28 @@ public:
         return list_.size();
     }
 
+    // How many there are in a file, from the first on, without taking them; nothing where it can be read once only.
+    task<std::optional<std::uint64_t>> count() const {
+        struct stat about{};
+        if (!in_ || ::fstat(in_->fd(), &about) != 0 || !S_ISREG(about.st_mode)) co_return std::nullopt;
+        const auto all = [this] { return count_delimiters(); };
+        co_return co_await blocking(all);
+    }
+
 private:
+    [[nodiscard]] std::uint64_t count_delimiters() const {
+        std::vector<char> piece(std::size_t{256} << 10U);
+        std::uint64_t found = 0;
+        char last = delimiter_;
+        for (off_t at = ::lseek(in_->fd(), 0, SEEK_CUR); at >= 0;) {
+            const ssize_t got = ::pread(in_->fd(), piece.data(), piece.size(), at);
+            if (got <= 0) break;
+            found += static_cast<std::uint64_t>(std::count(piece.begin(), piece.begin() + got, delimiter_));
+            last = piece[static_cast<std::size_t>(got) - 1];
+            at += got;
+        }
+        return found + (last != delimiter_ ? 1 : 0);
+    }
     // False at the end.
     task<bool> read() {
         constexpr std::size_t piece_bytes = std::size_t{64} << 10U;
@@ -207,8 +231,13 @@ private:
     task<> run_streaming(source_output& out) {
         value_reader& from = groups_.front().sources.front();
         const std::uint64_t each_has = combinations(1);
-        if (const auto known = from.total()) know_total(*known * each_has);
-        while (auto value = co_await from.next()) {
+        std::optional<std::uint64_t> values = from.total();
+        if (!values && rules_.count_ahead) values = co_await from.count();
+        if (values) know_total(*values * each_has);
+        std::uint64_t seen = 0;
+        for (;; ++seen) {
+            auto value = co_await from.next();
+            if (!value) break;
             parts first;
             columns_.cut(std::move(*value), first);
             if (groups_.size() == 1) {
@@ -220,6 +249,7 @@ private:
                 co_await add(std::move(whole), out);
             }
         }
+        know_total(seen * each_has);
     }
     task<> run_loaded(source_output& out) {
         const std::uint64_t all = know_combinations(0);

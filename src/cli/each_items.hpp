@@ -69,6 +69,7 @@ struct item_rules {
     std::string column_mark;   // a regular expression: each value is cut there into parts; empty: none is
     std::size_t per_item = 1;  // so many combinations make an item; the last may have fewer
     bool shuffle = false;
+    bool count_ahead = false;  // a file that can be read twice is, so that the total is known from the start
 };
 
 // Items made of values: one of each source, in every combination, the last source's changing fastest. One source is read as

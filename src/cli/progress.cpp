@@ -98,6 +98,36 @@ std::vector<std::string> progress_lines(const flow_control::progress& now, const
     return lines;
 }
 
+std::string progress_bar(const flow_control::progress& now, const progress_style& style) {
+    const std::uint64_t done = done_of(now.counts);
+    std::string text;
+    double share = 0;
+    if (now.total > 0) {
+        share = std::min(static_cast<double>(done) / static_cast<double>(now.total), 1.0);
+        text = fmt::format(" {:.0f}% {}:{}", 100 * share, done, now.total - std::min(done, now.total));
+        if (done > 0)
+            text += fmt::format("={}",
+                                time_text(static_cast<double>(now.total - std::min(done, now.total)) / rate_of(now)));
+    } else {
+        text = fmt::format(" {} done in {}", done, time_text(now.elapsed_s));
+    }
+    if (const auto failed = now.counts.failed + now.counts.dead; failed > 0) text += fmt::format(" {} failed", failed);
+    const auto width = static_cast<unsigned>(std::max<std::size_t>(style.width, text.size() + 13)) - 1;
+    return cut(bar(share, width - 2 - static_cast<unsigned>(text.size())) + text, std::max(style.width, 20U) - 1);
+}
+
+std::string progress_eta(const flow_control::progress& now) {
+    const std::uint64_t done = done_of(now.counts);
+    const std::uint64_t left = now.total - std::min(done, now.total);
+    const double mean_s = done > 0 ? now.elapsed_s / static_cast<double>(done) : 0;
+    std::string text = now.total == 0 ? fmt::format("ETA: unknown Done: {} AVG: {:.2f}s", done, mean_s)
+                       : done == 0    ? fmt::format("ETA: unknown Left: {}", left)
+                                      : fmt::format("ETA: {:.0f}s Left: {} AVG: {:.2f}s",
+                                                    std::ceil(mean_s * static_cast<double>(left)), left, mean_s);
+    if (const auto failed = now.counts.failed + now.counts.dead; failed > 0) text += fmt::format(" Failed: {}", failed);
+    return text;
+}
+
 std::string progress_json(const flow_control::progress& now) {
     const report& counts = now.counts;
     boost::json::object all;

@@ -17,6 +17,11 @@ struct progress_style {
 // of the time of its jobs is used.
 std::vector<std::string> progress_lines(const flow_control::progress& now, const progress_style& style);
 
+// A bar with the share that is done, the items, and the time left, as far as the total is known.
+std::string progress_bar(const flow_control::progress& now, const progress_style& style);
+// The time left in seconds, the items left and the mean time between two ends, in the words of GNU parallel.
+std::string progress_eta(const flow_control::progress& now);
+
 // One JSON object, without a line feed.
 std::string progress_json(const flow_control::progress& now);
 

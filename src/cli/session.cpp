@@ -77,8 +77,7 @@ public:
             throw usage_error(problem.what());
         }
         screen_.show({});
-        if (plan_.output.progress == progress_mode::json)
-            screen_.print(progress_json(plan_.control->snapshot()) + "\n");
+        if (plan_.output.progress == progress_mode::json || prints_lines()) print_line();
         const bool gone = output_reader_gone();
         exit_code code = exit_code_of(done, first_signal_.load(), gone);
         tell(done, code);
@@ -112,10 +111,10 @@ private:
     task<report> run_with(scope& helpers) {
         const auto signals = [this] { return watch_signals(); };
         helpers.spawn(task_name("signals"), signals);
-        const auto json = [this] { return print_json(); };
+        const auto lines = [this] { return print_lines(); };
         const auto block = [this] { return redraw(); };
-        if (plan_.output.progress == progress_mode::json) helpers.spawn(task_name("progress"), json);
-        else if (plan_.output.progress == progress_mode::automatic && screen_.is_terminal())
+        if (plan_.output.progress == progress_mode::json || prints_lines()) helpers.spawn(task_name("progress"), lines);
+        else if (plan_.output.progress != progress_mode::none && screen_.is_terminal())
             helpers.spawn(task_name("progress"), block);
         outcome<report> end = co_await run_flow(std::move(plan_.graph), plan_.options).as_outcome();
         helpers.stop();
@@ -147,14 +146,36 @@ private:
             progress_style style;
             style.width = screen_.width();
             style.color = screen_.wants_color();
-            screen_.show(progress_lines(plan_.control->snapshot(), style));
+            if (plan_.output.progress == progress_mode::automatic)
+                screen_.show(progress_lines(plan_.control->snapshot(), style));
+            else screen_.show({line_now(style.width)});
         }
     }
-    task<> print_json() {
+    // Where a bar was asked for and cannot be redrawn.
+    [[nodiscard]] bool prints_lines() const {
+        const progress_mode mode = plan_.output.progress;
+        return (mode == progress_mode::bar || mode == progress_mode::eta) && !screen_.is_terminal();
+    }
+    task<> print_lines() {
         for (;;) {
             co_await sleep_for(500ms);
-            screen_.print(progress_json(plan_.control->snapshot()) + "\n");
+            print_line();
         }
+    }
+    // What has changed since the last line; JSON in any case.
+    void print_line() {
+        constexpr unsigned width = 80;
+        std::string line = line_now(width);
+        if (plan_.output.progress == progress_mode::json || line != last_line_) screen_.print(line + "\n");
+        last_line_ = std::move(line);
+    }
+    [[nodiscard]] std::string line_now(unsigned width) const {
+        const flow_control::progress now = plan_.control->snapshot();
+        if (plan_.output.progress == progress_mode::json) return progress_json(now);
+        if (plan_.output.progress == progress_mode::eta) return progress_eta(now);
+        progress_style style;
+        style.width = width;
+        return progress_bar(now, style);
     }
 
     void tell(const report& done, exit_code code) {
@@ -174,6 +195,7 @@ private:
     screen& screen_;
     io::unique_fd report_file_;
     io::signals interrupts_{SIGINT, SIGTERM};
+    std::string last_line_;             // of progress, where it is printed
     std::atomic<int> first_signal_{0};  // 0: none came
     std::atomic<std::uint64_t> messages_{0};
 };

@@ -1,4 +1,5 @@
 // What is shown while a flow runs: the lines themselves, and that a terminal gets them and nobody else.
+#include <child_output.hpp>
 #include <cli/progress.hpp>
 #include <cli/screen.hpp>
 #include <cli/session.hpp>
@@ -14,6 +15,8 @@ using leat::flow_control;
 using leat::cli::exit_code;
 using leat::cli::exit_code_of;
 using leat::cli::printable;
+using leat::cli::progress_bar;
+using leat::cli::progress_eta;
 using leat::cli::progress_lines;
 using leat::cli::progress_style;
 using testing::ElementsAre;
@@ -58,6 +61,50 @@ TEST(progress, an_unknown_total_has_no_bar_and_no_time_left) {
     flow_control::progress now = halfway();
     now.total = 0;
     EXPECT_EQ(progress_lines(now, {}).front(), "thumbs: 50 items, 5/s, 10s, 5 failed");
+}
+
+TEST(progress, a_bar_and_an_eta_tell_what_is_left_as_far_as_the_total_is_known) {
+    progress_style narrow;
+    narrow.width = 50;
+    flow_control::progress now = halfway();
+    EXPECT_EQ(progress_bar(now, narrow), "[############------------] 50% 50:50=10s 5 failed");
+    EXPECT_EQ(progress_eta(now), "ETA: 10s Left: 50 AVG: 0.20s Failed: 5");
+    now.total = 0;
+    EXPECT_THAT(progress_bar(now, narrow), HasSubstr("--] 50 done in 10s 5 failed"));
+    EXPECT_EQ(progress_eta(now), "ETA: unknown Done: 50 AVG: 0.20s Failed: 5");
+    now = {};
+    now.total = 3;
+    EXPECT_THAT(progress_bar(now, narrow), HasSubstr("--] 0% 0:3"));
+    EXPECT_EQ(progress_eta(now), "ETA: unknown Left: 3");
+    for (const unsigned width : {20U, 40U, 61U, 200U}) {
+        progress_style style;
+        style.width = width;
+        EXPECT_LT(progress_bar(halfway(), style).size(), width);
+    }
+}
+
+TEST(progress, a_bar_that_was_asked_for_is_printed_in_lines_where_there_is_no_terminal) {
+    using leat_test::run_leat;
+    const leat_test::scratch place;
+    for (const char* option : {"--bar", "--eta"}) {
+        const leat_test::leat_end end = run_leat({"each", option, "-j", "1", "-a", place.write("items", "a\nb\nc"),
+                                                  "--", "sh", "-c", "test $0 = a || sleep 0.8", "{}"});
+        EXPECT_EQ(end.code, 0);
+        const bool is_bar = std::string(option) == "--bar";
+        EXPECT_THAT(end.err, HasSubstr(is_bar ? " 33% 1:2=" : "Left: 2 AVG")) << "the total is known from the start";
+        EXPECT_THAT(end.err, HasSubstr(is_bar ? " 100% 3:0=0s\n" : "ETA: 0s Left: 0 AVG"));
+        leat_test::leat_process unknown({"each", option, "--", "true"});
+        leat_test::pipe_pair pipe;
+        unknown.input_from(pipe.reader()).start();
+        ASSERT_EQ(::write(pipe.writer(), "a\nb\n", 4), 4);
+        EXPECT_TRUE(leat_test::eventually([&] {
+            return unknown.err_so_far().find(is_bar ? " 2 done in " : "ETA: unknown Done: 2") != std::string::npos;
+        }));
+        pipe.close_writer();
+        EXPECT_EQ(unknown.wait().code, 0);
+    }
+    EXPECT_EQ(run_leat({"each", "--bar", "--progress", "json", "--", "echo", ":::", "a"}).code, 2);
+    EXPECT_EQ(run_leat({"each", "--eta", "-u", "--", "echo", ":::", "a"}).code, 2);
 }
 
 TEST(progress, lines_fit_the_terminal) {

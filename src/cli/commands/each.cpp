@@ -65,6 +65,7 @@ std::shared_ptr<source> source_of(const each_arguments& command, closed_streams 
     rules.column_mark = command.column_mark;
     rules.per_item = command.per_item;
     rules.shuffle = command.shuffle;
+    rules.count_ahead = command.output.progress == progress_mode::bar || command.output.progress == progress_mode::eta;
     try {
         return items_of(std::move(values), std::move(rules));
     } catch (const std::invalid_argument& problem) {
@@ -168,7 +169,9 @@ std::shared_ptr<start_gate> gate_of(const each_arguments& command, screen& messa
 exit_code execute(const each_arguments& command, closed_streams closed) {
     screen messages(STDERR_FILENO);
     if (closed.output) throw usage_error("each: standard output is closed: there is no place for the output");
-    const bool progress_shown = command.output.progress == progress_mode::automatic && messages.is_terminal();
+    const progress_mode progress = command.output.progress;
+    const bool progress_shown =
+        progress != progress_mode::none && progress != progress_mode::json && messages.is_terminal();
     // A persistent worker's death says little of the item: the suspect is tried once more.
     const unsigned tries = command.tries.value_or(command.persistent ? 2 : 1);
 
