@@ -223,6 +223,10 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
         ->type_name("FILE");
     each.add_option("--results", to.results, "keep what each job wrote in this folder, too: FOLDER/1/ITEM/stdout …")
         ->type_name("FOLDER");
+    each.add_option(
+            "--dead-letters", to.dead_letters,
+            "add what failed for good to this file, a JSON object a line: the item, how it ended, its last words")
+        ->type_name("FILE");
     each.add_flag("--resume", raw.resume, "skip the jobs that are in the job log, and go on with it");
     each.add_flag("--resume-failed", raw.resume_failed, "the same, but do those again that had failed");
     each.add_flag("--tag", to.tag, "put the item and a tab in front of each line of its output");
@@ -457,6 +461,8 @@ void finish_each(each_arguments& to, const raw_texts& raw, std::vector<std::stri
         throw usage_error("--resume: there is no --joblog that says what was done");
     if (to.resume != resume_mode::none && to.shuffle)
         throw usage_error("--resume: items in random order (--shuf) cannot be found again in a job log");
+    if (to.dry_run && !to.dead_letters.empty())
+        throw usage_error("--dry-run: runs no jobs that could become --dead-letters");
     if (to.dry_run && !to.job_log.empty()) throw usage_error("--dry-run: runs no jobs that a --joblog could hold");
     if (!raw.timeout.empty()) to.timeout = time_limit("--timeout", raw.timeout);
     finish_sandbox(to, raw);

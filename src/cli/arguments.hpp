@@ -60,8 +60,9 @@ struct each_arguments {
     std::optional<each_pipe> pipe;  // the sources are cut into blocks; none: into values
     bool shuffle = false;
     bool dry_run = false;
-    std::string job_log;  // its file; empty: none
-    std::string results;  // the folder; empty: none
+    std::string job_log;       // its file; empty: none
+    std::string results;       // the folder; empty: none
+    std::string dead_letters;  // the file; empty: none
     resume_mode resume = resume_mode::none;
     halt_rule halt;
     std::chrono::nanoseconds delay{0};  // between the starts of jobs

@@ -34,7 +34,7 @@ public:
                 co_return;
             }
             each_item item({});
-            item.block = std::make_unique<const input_block>(take(end), number);
+            item.block = std::make_unique<input_block>(take(end), number);
             payload next(std::move(item));
             co_await out.emit(std::move(next));
         }

@@ -53,6 +53,11 @@ public:
             result.job->signal = result.signal;
             result.job->out_bytes = result.printed_bytes.value_or(result.out.size());
         }
+        if (!failure.empty() && rules_.dead_letters) {
+            constexpr std::size_t most = std::size_t{8} << 10U;
+            const std::size_t cut = result.err.size() - std::min(result.err.size(), most);
+            given_.failed = std::make_unique<failed_attempt>(result.exit_value, result.signal, result.err.substr(cut));
+        }
         payload value(std::move(result));
         co_await out.emit(std::move(value));
         if (rules_.halts) rules_.halts->job_ended(failure.empty());

@@ -24,6 +24,7 @@ struct job_rules {
     std::shared_ptr<job_log> log;       // what is in it is skipped, and results are to be logged; null: none
     std::function<void()> give_up;      // called when the log is one of other items
     std::shared_ptr<halt_watch> halts;  // told of each job's end; null: nobody
+    bool dead_letters = false;          // an item that fails keeps how, for its letter
     std::shared_ptr<live_output> live;  // prints what a process an item writes, as it comes; null: nobody does
 };
 

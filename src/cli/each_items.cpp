@@ -297,6 +297,18 @@ private:
 
 std::string each_item::text() const { return joined(parts); }
 std::string each_item::name() const { return block ? block_name(block->number) : short_name(text()); }
+record each_item::to_record() {
+    record kept(block ? std::move(block->text) : text());
+    if (block) kept.key = block_name(block->number);
+    if (parts.size() > 1)
+        for (std::size_t each = 0; each < parts.size(); ++each)
+            kept.set_attribute(std::to_string(each + 1), std::move(parts[each]));
+    if (!failed) return kept;
+    kept.set_attribute("exit_value", std::to_string(failed->exit_value));
+    kept.set_attribute("signal", std::to_string(failed->signal));
+    kept.set_attribute("stderr", std::move(failed->err));
+    return kept;
+}
 std::string each_result::text() const { return joined(parts); }
 std::string each_result::name() const { return parts.empty() ? block_name(number) : short_name(text()); }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <leat/flow/record.hpp>
 #include <leat/flow/stage.hpp>
 #include <leat/io/unique_fd.hpp>
 #include <leat/process/spool.hpp>
@@ -21,6 +22,15 @@ struct input_block {
     std::uint64_t number;  // from 1
 };
 
+// How the last attempt at an item ended, for its dead letter.
+struct failed_attempt {
+    failed_attempt(int exit_value_, int signal_, std::string err_)
+        : exit_value(exit_value_), signal(signal_), err(std::move(err_)) {}
+    int exit_value;  // as in a result
+    int signal;
+    std::string err;  // the end of standard error
+};
+
 struct each_item {
     explicit each_item(std::vector<std::string> from) : parts(std::move(from)) {}
     [[nodiscard]] std::size_t weight() const noexcept {
@@ -30,10 +40,13 @@ struct each_item {
     }
     [[nodiscard]] std::string text() const;  // its parts with spaces between them
     [[nodiscard]] std::string name() const;  // short, and fit to be shown
+    // What is kept of it when it has failed for good. Moves from it.
+    [[nodiscard]] record to_record();
 
     std::vector<std::string> parts;            // most often one; none where there is a block
     unsigned attempts = 0;                     // begun so far
-    std::unique_ptr<const input_block> block;  // null: none
+    std::unique_ptr<input_block> block;        // null: none
+    std::unique_ptr<failed_attempt> failed;    // the last that did, where dead letters are kept
     std::shared_ptr<start_gate::place> place;  // null: places are not counted
 };
 

@@ -15,9 +15,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <system_error>
 #include <unistd.h>
 
 #include <leat/base/machine.hpp>
+#include <leat/flow/dead_letter_file.hpp>
 
 namespace leat::cli {
 
@@ -101,7 +103,8 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, 
         options.window = command.window;
         options.protocol = command.protocol;
         options.timeout = timeout;
-        options.inherit_err = !progress_shown;  // else it would write into the block
+        // It would write into the block, and a letter holds its end.
+        options.inherit_err = !progress_shown && !rules.dead_letters;
         return command_per_job(std::move(options), std::move(rules));
     }
     command_template_options how;
@@ -140,6 +143,19 @@ unsigned jobs_within_limits(unsigned wanted, screen& messages) {
         messages.print(fmt::format("leat: -j {}: {} at a time, since there can be {} open files (`ulimit -n`)\n",
                                    wanted, most, limit.rlim_cur));
     return std::min(wanted, most);
+}
+
+// Where the items that failed for good are kept, as those of flow files are.
+std::function<void(const dead_letter&)> letters_to(const std::string& file) {
+    try {
+        const auto kept = std::make_shared<dead_letter_file>(file, "each");
+        return [kept](const dead_letter& letter) {
+            letter.what.value = payload(letter.what.value.as<each_item>().to_record());
+            kept->keep(letter);
+        };
+    } catch (const std::system_error& problem) {
+        throw usage_error(fmt::format("--dead-letters: {}", problem.what()));
+    }
 }
 
 // What keeps items back until they may begin; null: the number of jobs alone.
@@ -182,11 +198,12 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     policy.buffer_items = command.persistent ? 16 : 1;  // what waits here is still done after a Ctrl-C
     policy.retry.max = tries - 1;
     policy.retry.first_delay = std::chrono::nanoseconds(0);
-    policy.error = on_error::keep_going;
+    policy.error = command.dead_letters.empty() ? on_error::keep_going : on_error::dead_letter;
     session_plan plan;
     job_rules rules;
     rules.tries = tries;
     rules.delay = command.delay;
+    rules.dead_letters = !command.dead_letters.empty();
     rules.give_up = [control = plan.control] { control->stop(); };
     if (!command.job_log.empty()) rules.log = std::make_shared<job_log>(command.job_log, command.resume);
     if (rules.log && !rules.log->mended().empty()) messages.print("leat: --joblog: " + rules.log->mended() + "\n");
@@ -204,6 +221,7 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     plan.graph.stages.push_back(
         {"output", each_output({messages, out, command.tag, std::move(folder), rules.log, rules.halts}), {}});
     plan.graph.from = source_of(command, closed, messages);
+    if (!command.dead_letters.empty()) plan.options.dead_letters = letters_to(command.dead_letters);
     if (auto gate = gate_of(command, messages)) plan.graph.from = gated(std::move(plan.graph.from), std::move(gate));
     plan.output = command.output;
     plan.told_by = "command";
