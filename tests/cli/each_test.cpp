@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include <leat/base/machine.hpp>
+#include <leat/base/sanitizer.hpp>
 
 namespace {
 
@@ -206,6 +207,38 @@ TEST(each, a_large_output_comes_whole) {
     EXPECT_EQ(first.find(first[0] == 'a' ? 'b' : 'a'), std::string::npos);
     EXPECT_EQ(second.find(second[0] == 'a' ? 'b' : 'a'), std::string::npos);
     EXPECT_NE(first[0], second[0]);
+}
+
+TEST(each, outputs_larger_than_memory_should_hold_go_through_files) {
+    if (leat::sanitizer::any) GTEST_SKIP() << "its own memory counts, too";
+    const scratch place;
+    const std::size_t many = 200'000'000;
+    const auto run = [&](words options) {
+        words all{"each", "-j", "2"};
+        all.insert(all.end(), options.begin(), options.end());
+        all.insert(all.end(), {"--", "sh", "-c", "head -c " + std::to_string(many) + " /dev/zero"});
+        if (options.empty() || options[0] != "--pipe") all.insert(all.end(), {":::", "a"});
+        leat_process process(all);
+        const int nowhere = ::open("/dev/null", O_WRONLY);
+        const leat_end end = process.input("a line\n").output_to(nowhere).start().wait();
+        ::close(nowhere);
+        EXPECT_EQ(end.code, 0) << end.err;
+        EXPECT_LT(end.peak_mib, 100U) << testing::PrintToString(options);
+    };
+    run({});
+    run({"--pipe"});
+    run({"--results", place.file("kept")});
+    EXPECT_EQ(std::filesystem::file_size(place.file("kept/1/a/stdout")), many);
+    run({"--line-buffer"});
+    // A large input in blocks.
+    const std::string large = place.file("large");
+    EXPECT_EQ(run_leat({"each", "--", "sh", "-c", "yes 0123456 | head -c 200000000 > \"$0\"", large, ":::", "a"}).code,
+              0);
+    const leat_end blocks = run_leat({"each", "-k", "-j", "2", "--pipe", "-a", large, "--", "wc", "-c"});
+    std::size_t sum = 0;
+    for (const std::string& line : lines_of(blocks.out)) sum += std::stoul(line);
+    EXPECT_EQ(sum, many);
+    EXPECT_LT(blocks.peak_mib, 100U);
 }
 
 TEST(each, a_timeout_ends_even_what_ignores_sigterm) {

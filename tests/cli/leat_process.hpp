@@ -9,6 +9,7 @@
 #include <grp.h>
 #include <sstream>
 #include <string>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <utility>
 #include <vector>
@@ -51,6 +52,7 @@ struct leat_end {
     int signal = 0;
     std::string out;  // when it went to a file of ours
     std::string err;
+    std::size_t peak_mib = 0;  // of memory, of leat or the largest of its children
 };
 
 class leat_process {
@@ -112,8 +114,10 @@ public:
     }
     leat_end wait() {
         int status = 0;
-        ::waitpid(std::exchange(pid_, 0), &status, 0);
+        rusage used{};
+        ::wait4(std::exchange(pid_, 0), &status, 0, &used);
         leat_end end;
+        end.peak_mib = static_cast<std::size_t>(used.ru_maxrss) >> 10U;
         if (WIFEXITED(status)) end.code = WEXITSTATUS(status);
         if (WIFSIGNALED(status)) end.signal = WTERMSIG(status);
         end.out = scratch_.read("out");
