@@ -175,7 +175,7 @@ void add_sandbox(CLI::App& each, raw_texts& raw) {
 void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_option("-j,--jobs", raw.jobs,
                     "how many at a time; N%: of the CPUs; +N: more than CPUs; auto, the default: as many as CPUs; "
-                    "FILE: what it says, read again while they run")
+                    "FILE: as it says")
         ->type_name("N|N%|+N|auto|FILE");
     each.add_flag("-k,--keep-order", to.keep_order, "write outputs in the order of the items");
     each.add_option("-a,--arg-file", raw.files, "take the items from this file, one a line; again: from each of them")
@@ -211,8 +211,7 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_option("--load", raw.load, "start no more while so many processes run on the machine, or N% of the CPUs")
         ->type_name("N|N%|+N|FILE");
     each.add_option("--memfree", raw.free_memory,
-                    "start no more while less memory is available; below half of it the youngest job is ended, which "
-                    "--retries begin again")
+                    "start no more while less memory is available; below half of it the youngest job is ended")
         ->type_name("SIZE");
     each.add_option(
             "--halt", raw.halt,
