@@ -40,6 +40,14 @@ std::optional<std::string_view> message_cutter::next_ended_by(char mark) {
     return message;
 }
 
+message_cutter::run message_cutter::next_run(std::size_t most) {
+    run all;
+    const std::size_t begin = begin_;
+    while (all.count < most && next()) ++all.count;
+    all.text = std::string_view(text_).substr(begin, begin_ - begin);
+    return all;
+}
+
 std::optional<std::string_view> message_cutter::next_frame() {
     const std::string_view rest = std::string_view(text_).substr(begin_);
     if (rest.size() < length_bytes) return std::nullopt;
@@ -62,6 +70,15 @@ void append_message(std::string& to, std::string_view item, worker_protocol prot
     } else {
         to.append(item).push_back(mark_of(protocol));
     }
+}
+
+std::size_t end_of_messages(std::string_view text, std::size_t count, worker_protocol protocol) {
+    std::size_t at = 0;
+    for (; count != 0 && at < text.size(); --count) {
+        const std::size_t mark = text.find(mark_of(protocol), at);
+        at = mark == std::string_view::npos ? text.size() : mark + 1;
+    }
+    return at;
 }
 
 std::optional<std::string> why_no_message(std::string_view item, worker_protocol protocol) {

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <sys/ioctl.h>
 
+#include <leat/base/bug.hpp>
 #include <leat/base/log.hpp>
 #include <leat/io/pipe.hpp>
 #include <leat/task/scope.hpp>
@@ -78,6 +79,8 @@ struct persistent_pool::state {
     state(persistent_options from, context& line)
         : options(checked(std::move(from))), slots(options.workers, options.window), tasks(line) {}
 
+    void take(const pool_item_ptr& item);  // takes the lock
+
     // --- The task of a slot ---
     task<> serve(worker_slot& slot);
     task<> serve_until_closed(worker_slot& slot);
@@ -101,6 +104,8 @@ struct persistent_pool::state {
     }
     void finish(const pool_item_ptr& item) noexcept;
     void fail(const pool_item_ptr& item, worker_failure failure);
+    void fail_first(pool_item& of, const worker_failure& failure);
+    void go_to_first(pool_item& of) const;
     void give_up(worker_failure failure);
     void vacate(worker_slot& slot);
     void settle(worker_slot& slot, employment& work);  // takes the lock
@@ -133,6 +138,18 @@ persistent_pool::persistent_pool(persistent_options options, context& line)
 
 persistent_pool::~persistent_pool() = default;
 
+// What a call gives to the pool.
+void persistent_pool::state::take(const pool_item_ptr& item) {
+    env::lock_guard held(lock);
+    if (broken) broken->raise();
+    if (closed) throw worker_failed(reason::closed, "the pool of persistent workers is closed");
+    if (!std::exchange(employed, true))
+        for (auto& slot : slots.all())
+            tasks.spawn(task_name("persistent worker"), &state::serve, this, std::ref(*slot));
+    slots.add(item);
+    slots.dispatch();
+}
+
 namespace {
 
 // The end of a call on every path: an item whose call has gone is sent to nobody, and its answer is dropped.
@@ -160,22 +177,44 @@ task<std::string> persistent_pool::call(std::string text, bool alone) {
     if (const auto refusal = why_no_message(text, pool.options.protocol))
         throw worker_failed(reason::bad_item, *refusal);
     auto item = std::make_shared<pool_item>(std::move(text), alone);
-    {
-        env::lock_guard held(pool.lock);
-        if (pool.broken) pool.broken->raise();
-        if (pool.closed) throw worker_failed(reason::closed, "the pool of persistent workers is closed");
-        if (!std::exchange(pool.employed, true))
-            for (auto& slot : pool.slots.all())
-                pool.tasks.spawn(task_name("persistent worker"), &state::serve, &pool, std::ref(*slot));
-        pool.slots.add(item);
-        pool.slots.dispatch();
-    }
+    pool.take(item);
     item_guard guard(pool.lock, pool.slots, item);
     auto permit = co_await item->done.acquire();
     permit.forget();
     guard.answered = true;
     if (item->error) item->error->raise();
     co_return std::move(item->answer);
+}
+
+task<> persistent_pool::call_many(std::string items, std::size_t count, many_taker take, duration patience) {
+    state& pool = *state_;
+    if (pool.options.protocol == worker_protocol::frame) bug("persistent_pool::call_many() was called for frames");
+    if (count == 0) co_return;
+    auto item = std::make_shared<pool_item>(std::move(items), count);
+    pool.take(item);
+    item_guard guard(pool.lock, pool.slots, item);
+    for (std::size_t taken = 0; taken != count;) {
+        auto permit = co_await item->done.acquire_for(patience);
+        if (permit) {
+            permit->forget();
+            guard.answered = true;
+        }
+        many_answers some;
+        {
+            env::lock_guard held(pool.lock);
+            some.count = item->settled - taken;
+            some.text = std::exchange(item->answer, {});
+            some.failures = std::exchange(item->failures, {});
+        }
+        taken += some.count;
+        if (some.count != 0) co_await take(std::move(some));
+    }
+}
+
+void persistent_pool::set_window(unsigned window) noexcept {
+    env::lock_guard held(state_->lock);
+    state_->slots.set_window(std::max(window, 1U));
+    state_->slots.dispatch();
 }
 
 task<> persistent_pool::close() {
@@ -332,8 +371,10 @@ task<> persistent_pool::state::write_items(worker_slot& slot, employment& work) 
             env::lock_guard held(lock);
             if (slot.sent.empty() && !slot.assigned.empty()) slot.oldest_since = env::now();
             while (!slot.assigned.empty() && batch.size() < piece_bytes) {
-                slot.assigned.front()->offset = work.handed + batch.size();
-                append_message(batch, slot.assigned.front()->text, options.protocol);
+                pool_item& next = *slot.assigned.front();
+                next.offset = work.handed + batch.size();
+                if (next.many) batch.append(next.text, next.begin);
+                else append_message(batch, next.text, options.protocol);
                 slot.sent.push_back(std::move(slot.assigned.front()));
                 slot.assigned.pop_front();
             }
@@ -410,20 +451,32 @@ bool persistent_pool::state::take_answers(worker_slot& slot, employment& work, m
     {
         env::lock_guard held(lock);
         bool any = false;
-        while (const auto answer = text.next()) {
+        for (;;) {
+            pool_item* const first = slot.sent.empty() ? nullptr : slot.sent.front().get();
+            std::size_t answered = 0;
+            if (first != nullptr && first->many) {
+                const auto some = text.next_run(first->left());
+                first->answer.append(some.text);
+                answered = some.count;
+            } else if (const auto answer = text.next()) {
+                if (first != nullptr) first->answer.assign(*answer);
+                answered = 1;
+            }
+            if (answered == 0) break;
             any = true;
-            if (slot.sent.empty()) {
+            if (first == nullptr) {
                 if (work.leaving) continue;  // its last words
                 work.out_of_turn = true;
                 fault = reason::died;
                 break;
             }
-            const pool_item_ptr item = std::move(slot.sent.front());
-            slot.sent.pop_front();
-            item->answer.assign(*answer);
-            ++counts.answered;
-            finish(item);
+            first->settled += answered;
+            slot.messages -= answered;
+            counts.answered += answered;
             fruitless = killed_early = 0;
+            if (first->left() != 0) continue;
+            finish(slot.sent.front());
+            slot.sent.pop_front();
         }
         if (any) {
             if (slot.load() == 0) slot.exclusive = false;
@@ -463,9 +516,33 @@ void persistent_pool::state::kill(worker_slot& slot, employment& work, reason wh
 void persistent_pool::state::finish(const pool_item_ptr& item) noexcept { item->done.release(); }
 
 void persistent_pool::state::fail(const pool_item_ptr& item, worker_failure failure) {
-    ++counts.failed;
-    item->error = std::move(failure);
+    if (item->many) {
+        while (item->left() != 0) fail_first(*item, failure);
+    } else {
+        ++counts.failed;
+        item->error = std::move(failure);
+    }
     finish(item);
+}
+
+// Of many, the first that is not settled.
+void persistent_pool::state::fail_first(pool_item& of, const worker_failure& failure) {
+    go_to_first(of);
+    const std::string_view rest = std::string_view(of.text).substr(of.begin);
+    const std::size_t end = end_of_messages(rest, 1, options.protocol);
+    of.failures.emplace_back(std::string(rest.substr(0, end - 1)), of.answer.size(), failure.error());
+    ++of.settled;
+    ++counts.failed;
+    go_to_first(of);
+}
+
+// Of many, what is settled is not sent again.
+void persistent_pool::state::go_to_first(pool_item& of) const {
+    const std::string_view sent = std::string_view(of.text).substr(of.begin);
+    const std::size_t passed = end_of_messages(sent, of.settled - of.begin_count, options.protocol);
+    of.begin += passed;
+    of.begin_count = of.settled;
+    of.offset += passed;
 }
 
 // The pool is broken, or was stopped: nothing that is queued will be done.
@@ -478,6 +555,7 @@ void persistent_pool::state::give_up(worker_failure failure) {
 // What the slot holds goes back to where it came from.
 void persistent_pool::state::vacate(worker_slot& slot) {
     slot.exclusive = slot.kept_free = false;
+    slot.messages = 0;
     slots.put_back(slot.assigned);
     slots.put_back(slot.sent);
     if (broken) give_up(*broken);
@@ -499,10 +577,12 @@ void persistent_pool::state::settle(worker_slot& slot, employment& work) {
     if (!work.leaving) ++counts.replaced;
     if (work.out_of_turn)
         log(log_level::warning, fmt::format("worker {} gave an answer that nobody had asked for: replaced", command()));
+    for (const auto& item : slot.sent)
+        if (item->many) go_to_first(*item);
     const bool innocent = work.stopped || (!work.fault && !slot.sent.empty() && slot.sent.front()->offset >= consumed);
     if (!slot.sent.empty() && !innocent) blame(slot, work, status, err);
     const bool was_fruitless = consumed == 0 && !work.fault && !work.leaving && !work.stopped;
-    counts.resent += slot.sent.size();
+    for (const auto& item : slot.sent) counts.resent += item->left();
     vacate(slot);
     // SIGKILL comes from outside, and says little about the command: only every tenth counts.
     constexpr unsigned kills_that_count = 10;
@@ -513,8 +593,7 @@ void persistent_pool::state::settle(worker_slot& slot, employment& work) {
 
 void persistent_pool::state::blame(worker_slot& slot, const employment& work, const exit_status& status,
                                    const std::string& err) {
-    const pool_item_ptr suspect = std::move(slot.sent.front());
-    slot.sent.pop_front();
+    const pool_item_ptr suspect = slot.sent.front();
     const reason why = work.fault.value_or(reason::died);
     const std::string what = [&] {
         switch (why) {
@@ -533,7 +612,14 @@ void persistent_pool::state::blame(worker_slot& slot, const employment& work, co
     worker_failure failure(why, message);
     failure.status = status;
     failure.err = err;
-    fail(suspect, std::move(failure));
+    if (suspect->many) {
+        fail_first(*suspect, failure);
+        if (suspect->left() != 0) return;  // they go on with another worker
+        finish(suspect);
+    } else {
+        fail(suspect, std::move(failure));
+    }
+    slot.sent.pop_front();
 }
 
 void persistent_pool::state::count_fruitless(const std::string& failure) {

@@ -45,13 +45,13 @@ void worker_slots::ring_all() noexcept {
     for (auto& each : slots_) ring(*each);
 }
 
-// Among equals one whose process runs already.
-worker_slot* worker_slots::emptiest(bool for_alone) noexcept {
+// Among equals one whose process runs already. With room for so many messages; 0: for an item that is alone, whatever it holds.
+worker_slot* worker_slots::emptiest(std::size_t room) noexcept {
     worker_slot* best = nullptr;
     for (const auto& each : slots_) {
         worker_slot& slot = *each;
         if (slot.resting || slot.exclusive) continue;
-        if (!for_alone && (slot.kept_free || slot.load() >= window_)) continue;
+        if (room != 0 && (slot.kept_free || (slot.load() != 0 && slot.load() + room > window_))) continue;
         if (best == nullptr || slot.load() < best->load() || (slot.load() == best->load() && slot.live && !best->live))
             best = &slot;
     }
@@ -61,7 +61,7 @@ worker_slot* worker_slots::emptiest(bool for_alone) noexcept {
 void worker_slots::dispatch() {
     // One slot is kept free for the items that are to be alone, so that they come up while the others work on.
     while (!alone_.empty()) {
-        worker_slot* slot = emptiest(true);
+        worker_slot* slot = emptiest(0);
         if (slot == nullptr) break;
         if (slot->load() != 0) {
             const bool one_kept = std::any_of(slots_.begin(), slots_.end(),
@@ -71,6 +71,7 @@ void worker_slots::dispatch() {
         }
         slot->kept_free = false;
         slot->exclusive = true;
+        slot->messages += alone_.front()->left();
         slot->assigned.push_back(std::move(alone_.front()));
         alone_.pop_front();
         ring(*slot);
@@ -78,8 +79,9 @@ void worker_slots::dispatch() {
     if (alone_.empty())
         for (auto& each : slots_) each->kept_free = false;
     while (!queue_.empty()) {
-        worker_slot* const slot = emptiest(false);
+        worker_slot* const slot = emptiest(queue_.front()->left());
         if (slot == nullptr) return;
+        slot->messages += queue_.front()->left();
         slot->assigned.push_back(std::move(queue_.front()));
         queue_.pop_front();
         ring(*slot);

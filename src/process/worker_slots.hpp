@@ -2,7 +2,7 @@
 //
 // Invariants:
 //  1. An item is in one place: a queue, or one slot's `assigned` (not yet given to the pipe) or `sent`.
-//  2. A slot holds at most `window` items; one that is exclusive holds one.
+//  2. A slot holds at most `window` messages, or one item; one that is exclusive holds one item.
 #pragma once
 
 #include <deque>
@@ -24,19 +24,33 @@ struct worker_failure {
     std::optional<exit_status> status;
     std::string err;
     worker_failure(worker_failed::reason reason, std::string text) : why(reason), message(std::move(text)) {}
-    [[noreturn]] void raise() const { throw worker_failed(why, message, status, err); }
+    [[nodiscard]] worker_failed error() const { return {why, message, status, err}; }
+    [[noreturn]] void raise() const { throw error(); }
 };
 
-// A call under way. Shared by the call, which may leave early, and whoever holds the item.
+// A call under way: of one message, or of many that go to one worker together. Shared by the call, which may leave early, and
+// whoever holds the item.
 struct pool_item {
     pool_item(std::string given, bool by_itself) noexcept : text(std::move(given)), alone(by_itself) {}
-    std::string text;
-    bool alone;
-    std::uint64_t offset = 0;  // of it in what its worker was sent
-    bool abandoned = false;    // the call has left; under the pool's lock
-    std::string answer;        // this or error: written before `done` is released
+    pool_item(std::string messages, std::size_t how_many) noexcept
+        : text(std::move(messages)), many(true), count(how_many) {}
+    std::string text;  // the message, or, of many, what the worker is to read
+    bool alone = false;
+    const bool many = false;
+    const std::size_t count = 1;  // of its messages
+    std::size_t settled = 0;      // so many of them were answered or have failed, the first ones
+    std::size_t begin = 0;        // where what its worker was sent begins in the text …
+    std::size_t begin_count = 0;  // … with so many messages in front of it
+    std::uint64_t offset = 0;     // and in what its worker was sent
+    bool abandoned = false;       // the call has left; under the pool's lock
+    // These are written before `done` is released. Of many, under the pool's lock: the answers with their marks, and what has
+    // failed, of those settled that the call has not taken yet.
+    std::string answer;
+    std::vector<many_failure> failures;
     std::optional<worker_failure> error;
     semaphore done{0};
+
+    [[nodiscard]] std::size_t left() const noexcept { return count - settled; }
 };
 using pool_item_ptr = std::shared_ptr<pool_item>;
 
@@ -53,7 +67,9 @@ struct worker_slot {
     time_point oldest_since{};  // when sent.front() became the oldest
     semaphore bell{0};          // there may be something to do
 
-    [[nodiscard]] std::size_t load() const noexcept { return assigned.size() + sent.size(); }
+    std::size_t messages = 0;  // not settled of what it holds
+
+    [[nodiscard]] std::size_t load() const noexcept { return messages; }
 };
 
 class worker_slots {
@@ -63,6 +79,7 @@ public:
     // At the end of its queue, or at the front in the order given.
     void add(pool_item_ptr item);
     void put_back(std::deque<pool_item_ptr>& items);
+    void set_window(unsigned window) noexcept { window_ = window; }
     // Takes an item that no slot holds out of its queue. False when it is in none.
     bool withdraw(const pool_item_ptr& item);
     // All that are in queues.
@@ -78,7 +95,7 @@ public:
     [[nodiscard]] std::vector<std::unique_ptr<worker_slot>>& all() noexcept { return slots_; }
 
 private:
-    worker_slot* emptiest(bool for_alone) noexcept;
+    worker_slot* emptiest(std::size_t room) noexcept;
 
     unsigned window_;
     std::vector<std::unique_ptr<worker_slot>> slots_;

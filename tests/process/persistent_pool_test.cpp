@@ -9,6 +9,7 @@
 #include <mutex>
 #include <set>
 #include <soak.hpp>
+#include <sstream>
 
 #include <leat/runtime/run.hpp>
 #include <leat/task/scope.hpp>
@@ -350,6 +351,111 @@ TEST(persistent_pool, poison_items_do_not_end_the_pool) {
     });
 }
 
+// All that becomes of many, in one.
+leat::task<persistent_pool::many_answers> all_of(persistent_pool& pool, std::string lines, std::size_t count) {
+    persistent_pool::many_answers all;
+    const auto take = [&all](persistent_pool::many_answers some) -> leat::task<> {
+        for (auto& each : some.failures) {
+            each.at += all.text.size();
+            all.failures.push_back(std::move(each));
+        }
+        all.count += some.count;
+        all.text += some.text;
+        co_return;
+    };
+    co_await pool.call_many(std::move(lines), count, take, 1ms);
+    co_return all;
+}
+
+TEST(persistent_pool, many_items_of_one_call_are_answered_together) {
+    with_pool(obedient(), [](persistent_pool& pool) -> leat::task<> {
+        const auto all = co_await all_of(pool, "a\nb\n\nc\n", 4);
+        EXPECT_EQ(all.text, "=a\n=b\n=\n=c\n");
+        EXPECT_TRUE(all.failures.empty());
+        const auto none = co_await all_of(pool, "", 0);
+        EXPECT_EQ(none.count, 0);
+        EXPECT_EQ(pool.counts().answered, 4);
+    });
+}
+
+TEST(persistent_pool, of_many_items_those_before_a_slow_one_are_not_kept_waiting) {
+    auto options = obedient();
+    options.timeout = 2s;
+    with_pool(std::move(options), [](persistent_pool& pool) -> leat::task<> {
+        std::vector<std::string> pieces;
+        const auto take = [&pieces](persistent_pool::many_answers some) -> leat::task<> {
+            pieces.push_back(some.text + std::to_string(some.failures.size()));
+            co_return;
+        };
+        co_await pool.call_many("a\nb\nhang\nc\n", 4, take, 1ms);
+        std::string all;
+        for (const std::string& each : pieces) all += each;
+        EXPECT_TRUE(pieces.front().starts_with("=a\n")) << pieces.front();
+        EXPECT_TRUE(pieces.size() > 1);
+        EXPECT_THAT(all, HasSubstr("=c\n"));
+        EXPECT_EQ(pool.counts().failed, 1);
+    });
+}
+
+TEST(persistent_pool, of_many_items_those_that_cost_a_worker_its_life_fail_and_the_others_are_answered) {
+    with_pool(obedient(), [](persistent_pool& pool) -> leat::task<> {
+        const auto all = co_await all_of(pool, "1\ndie\n2\nkill\n3\ndie\n", 6);
+        EXPECT_EQ(all.text, "=1\n=2\n=3\n");
+        EXPECT_EQ(all.failures.size(), 3);
+        if (all.failures.size() != 3) co_return;
+        EXPECT_EQ(all.failures[0].item, "die");
+        EXPECT_EQ(all.failures[0].at, 3);
+        EXPECT_EQ(all.failures[0].error.why(), reason::died);
+        EXPECT_THAT(all.failures[0].error.err(), HasSubstr("I died"));
+        EXPECT_EQ(all.failures[1].item, "kill");
+        EXPECT_EQ(all.failures[1].at, 6);
+        EXPECT_EQ(all.failures[2].at, 9);
+        EXPECT_EQ(pool.counts().answered, 3);
+        EXPECT_EQ(pool.counts().failed, 3);
+        EXPECT_EQ(co_await told(pool, "one more"), "=one more");
+        EXPECT_EQ(pool.counts().started, 4);
+    });
+}
+
+TEST(persistent_pool, many_items_are_more_than_the_window_only_for_a_worker_that_holds_nothing) {
+    auto options = obedient();
+    options.window = 2;
+    with_pool(std::move(options), [](persistent_pool& pool) -> leat::task<> {
+        const auto all = co_await all_of(pool, "a\nb\nc\n", 3);
+        EXPECT_EQ(all.text, "=a\n=b\n=c\n");
+        pool.set_window(5);
+        const auto more = co_await all_of(pool, "d\ne\nf\n", 3);
+        EXPECT_EQ(more.text, "=d\n=e\n=f\n");
+        EXPECT_EQ(pool.counts().started, 1);
+    });
+}
+
+TEST(persistent_pool, many_items_of_a_command_that_does_not_work_all_fail) {
+    with_pool(python("import sys; sys.exit(3)"), [](persistent_pool& pool) -> leat::task<> {
+        const auto all = co_await all_of(pool, "a\nb\n", 2);
+        EXPECT_EQ(all.text, "");
+        EXPECT_EQ(all.failures.size(), 2);
+        for (const auto& each : all.failures) EXPECT_EQ(each.error.why(), reason::not_started);
+        EXPECT_EQ(pool.counts().failed, 2);
+        bool refused = false;
+        try {
+            (void)co_await all_of(pool, "c\n", 1);
+        } catch (const worker_failed& failed) {
+            refused = failed.why() == reason::not_started;
+        }
+        EXPECT_TRUE(refused);
+    });
+}
+
+TEST(persistent_pool, many_items_may_be_of_several_lines_behind_nul_bytes) {
+    auto options = persistent_options({"sed", "-z", "-u", "s/^/=/"});
+    options.protocol = leat::worker_protocol::nul;
+    with_pool(std::move(options), [](persistent_pool& pool) -> leat::task<> {
+        const auto all = co_await all_of(pool, std::string("a\nb\0c\0", 6), 2);
+        EXPECT_EQ(all.text, std::string("=a\nb\0=c\0", 8));
+    });
+}
+
 TEST(persistent_pool, an_item_that_is_alone_has_its_worker_to_itself) {
     auto options = python(R"(
 import os, select, sys
@@ -466,6 +572,28 @@ leat::task<> murder(persistent_pool& pool, int& killed) {
     }
 }
 
+// Calls with the lines of [first, end), in blocks; those of a block that fail are tried again, alone.
+leat::task<> call_in_blocks(persistent_pool& pool, int first, int end, unsigned seed, results& into) {
+    leat_test::dice random(seed);
+    while (first < end) {
+        const int last = std::min(end, first + 1 + static_cast<int>(random(20)));
+        std::string lines;
+        for (int i = first; i < last; ++i) lines += std::to_string(i) + "\n";
+        auto all = co_await all_of(pool, lines, static_cast<std::size_t>(last - first));
+        for (; !all.failures.empty(); all.failures.pop_back()) {
+            std::string answer = "[";
+            while (answer.starts_with('[')) answer = co_await told(pool, all.failures.back().item, true);
+            all.text.insert(all.failures.back().at, answer + "\n");
+        }
+        const std::lock_guard held(into.lock);
+        std::istringstream answers(all.text);
+        for (std::string answer; std::getline(answers, answer); ++first)
+            into.by_line[std::to_string(first)].push_back(answer);
+        EXPECT_EQ(first, last) << "an answer an item";
+        first = last;
+    }
+}
+
 class killed_workers : public testing::TestWithParam<unsigned> {};
 
 TEST_P(killed_workers, lose_no_item_and_answer_none_twice) {
@@ -521,6 +649,35 @@ TEST(persistent_pool_soak, workers_killed_at_any_moment_lose_no_item_and_answer_
             results got;
             co_await leat::with_scope(attacked, std::ref(pool), std::ref(got));
             EXPECT_EQ(got.by_line.size(), 300);
+            for (const auto& [line, answers] : got.by_line) EXPECT_EQ(answers, std::vector{"=" + line});
+        };
+        with_pool(std::move(options), body, 1 + random(3));
+    }
+}
+
+TEST(persistent_pool_soak, workers_killed_amid_blocks_lose_no_item_and_answer_none_twice) {
+    for (leat_test::soak rounds(2); rounds.go_on();) {
+        SCOPED_TRACE(rounds.text());
+        leat_test::dice random(rounds.seed());
+        auto options = python("import sys, time\nfor line in sys.stdin: time.sleep(0.0003); print('=' + line, end='')");
+        options.workers = 1 + random(3);
+        options.window = 1 + random(50);
+        const int callers = 1 + static_cast<int>(random(8));
+        const unsigned seed = rounds.seed();
+        const auto body = [=](persistent_pool& pool) -> leat::task<> {
+            const auto callers_of = [=](leat::scope& work, persistent_pool& on, results& into) -> leat::task<> {
+                for (int i = 0; i < callers; ++i)
+                    work.spawn(call_in_blocks, std::ref(on), 100 * i, 100 * (i + 1), seed + i, std::ref(into));
+                co_return;
+            };
+            const auto attacked = [=](leat::scope& work, persistent_pool& on, results& into) -> leat::task<> {
+                work.spawn(murder_at_random, std::ref(on), seed);
+                co_await leat::with_scope(callers_of, std::ref(on), std::ref(into));
+                work.stop();
+            };
+            results got;
+            co_await leat::with_scope(attacked, std::ref(pool), std::ref(got));
+            EXPECT_EQ(got.by_line.size(), static_cast<std::size_t>(100 * callers));
             for (const auto& [line, answers] : got.by_line) EXPECT_EQ(answers, std::vector{"=" + line});
         };
         with_pool(std::move(options), body, 1 + random(3));

@@ -22,6 +22,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -83,6 +84,15 @@ private:
     std::string err_;
 };
 
+// An item of many that has no answer.
+struct many_failure {
+    many_failure(std::string which, std::size_t place, worker_failed why)
+        : item(std::move(which)), at(place), error(std::move(why)) {}
+    std::string item;     // without its mark
+    std::size_t at;       // where its answer would be among the answers
+    worker_failed error;  // as call() throws it
+};
+
 // What happened so far. Snapshots.
 struct persistent_counts {
     persistent_counts() {}
@@ -110,6 +120,21 @@ public:
     // asked to stop; then the item may have reached a worker or not, and its answer is dropped. Any number of tasks at once.
     task<std::string> call(std::string item, bool alone = false);
 
+    // What became of some items in a row.
+    struct many_answers;
+    using many_taker = std::function<task<>(many_answers)>;
+    // Gives `count` items to one worker together: `items` is what it is to read, each with the line feed or NUL byte behind it
+    // (not for frames: a bug). What holds for an item of call() holds for each of these: one that costs a worker its life has
+    // failed, and those behind it are given to another. They are counted as `count` in the window, and a worker that holds
+    // nothing is given them in any case. What became of them is given to `take`, in their order, in one piece unless that takes
+    // longer than `patience`: then what there is. Resumes, stops and throws as call() does, and as `take` does; worker_failed
+    // only for a pool that was closed or broken before.
+    task<> call_many(std::string items, std::size_t count, many_taker take,
+                     duration patience = std::chrono::milliseconds(100));
+
+    // From now on a worker may hold so many items, at least 1; those that hold more keep them. Any thread.
+    void set_window(unsigned window) noexcept;
+
     // No more calls; those under way get their answers; then the workers' inputs are closed and their ends awaited, with
     // SIGTERM and SIGKILL for those that take longer than the grace. Resumes on the awaiting task's executor. A stop
     // request does not end the wait but ends the workers at once. Again: waits for nothing.
@@ -122,6 +147,12 @@ public:
 private:
     struct state;
     std::unique_ptr<state> state_;
+};
+
+struct persistent_pool::many_answers {
+    std::size_t count = 0;               // of the items, with those that have failed
+    std::string text;                    // the answers, in the order of the items, each with its mark
+    std::vector<many_failure> failures;  // in the order of the items
 };
 
 }  // namespace leat
