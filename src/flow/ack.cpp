@@ -22,6 +22,10 @@ void ack_ref::end(fate how) noexcept {
     std::exchange(node_, nullptr)->let_go();
 }
 
+void ack_ref::fail_some(std::uint64_t items) const noexcept {
+    if (node_ != nullptr) node_->failed_in_part(items);
+}
+
 std::uint64_t ack_ref::sequence() const noexcept { return node_ == nullptr ? 0 : node_->sequence_; }
 
 void ack_node::let_go() noexcept {

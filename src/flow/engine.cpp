@@ -104,8 +104,16 @@ struct flow_engine::worker {
 // The account of one source item.
 class flow_engine::origin final : public ack_node {
 public:
-    origin(flow_engine& owner, std::uint64_t sequence, std::string name, source_output::listener* told)
-        : ack_node(sequence), owner_(owner), name_(std::move(name)), told_(told), sequence_(sequence) {}
+    origin(flow_engine& owner, std::uint64_t sequence, const payload& value, source_output::listener* told)
+        : ack_node(sequence),
+          owner_(owner),
+          name_(value.name()),
+          told_(told),
+          sequence_(sequence),
+          items_(value.items()) {
+        if (name_.size() > longest_name) name_.resize(longest_name);
+    }
+    [[nodiscard]] std::uint64_t items() const noexcept { return items_; }
 
 private:
     void settled(fate how) noexcept override {
@@ -115,13 +123,18 @@ private:
             if (owner_.unfinished_names_.size() < most_names) owner_.unfinished_names_.push_back(std::move(name_));
         }
         if (told_ != nullptr) told_->settled(sequence_, how);
-        owner_.settled_[static_cast<std::size_t>(how)].add();
+        const std::uint64_t failed = std::min(failed_.load(std::memory_order_relaxed), items_);  // settling orders it
+        if (failed != 0) owner_.settled_[static_cast<std::size_t>(fate::failed)].add(failed);
+        owner_.settled_[static_cast<std::size_t>(how)].add(items_ - failed);
     }
+    void failed_in_part(std::uint64_t items) noexcept override { failed_.fetch_add(items, std::memory_order_relaxed); }
     friend class origin_emitter;
     flow_engine& owner_;
     std::string name_;
     source_output::listener* told_;
     std::uint64_t sequence_;
+    std::uint64_t items_;  // that it stands for
+    std::atomic<std::uint64_t> failed_{0};
     bool given_ = true;  // false: it never entered the flow
 };
 
@@ -135,9 +148,8 @@ private:
     task<> give(payload value, listener* told) {
         const stop_token stop = co_await this_task::stop_token();
         if (stop.stop_requested()) throw cancelled{};  // a drain: what was not given is not counted
-        std::string name = value.name();
-        if (name.size() > longest_name) name.resize(longest_name);
-        auto* const account = new origin(engine_, next_, std::move(name), told);
+        auto* const account = new origin(engine_, next_, value, told);
+        const std::uint64_t items = account->items();  // which may be gone once it is sent
         item each(std::move(value), ack_ref(account));
         each.place = next_;
         auto sending = out_.send(std::move(each));
@@ -147,7 +159,7 @@ private:
             throw cancelled{};
         }
         ++next_;
-        engine_.given_.add();
+        engine_.given_.add(items);
         engine_.segments_.front().entered.add();
     }
     flow_engine& engine_;
@@ -173,6 +185,12 @@ public:
         co_await pass_on(std::move(each));
     }
 
+    void count_failed(std::uint64_t items) noexcept override {
+        what_.account.failed.add(items);
+        current_->ack.fail_some(items);
+    }
+    void count_retried(std::uint64_t items) noexcept override { what_.account.retried.add(items); }
+
     // For finish(), once the edge in front has ended.
     void note_whether_cut_short() noexcept { is_cut_short_ = engine_.interrupted_; }
     // Drops what a failed attempt has put out.
@@ -193,7 +211,7 @@ private:
     task<> pass_on(item each) {
         emitted_ = true;
         const time_point start = engine_.where_.now();
-        what_.account.out.add();
+        what_.account.out.add(each.value.items());
         co_await engine_.forward(self_, at_ + 1, std::move(each));
         downstream_ns_ += engine_.elapsed_ns(start);
     }
@@ -455,7 +473,8 @@ task<> flow_engine::run_stage(worker& self, std::size_t at, item in) {
     node& what = *self.mine.stages[at];
     const stage_policy& policy = what.description.policy;
     const time_point start = where_.now();
-    what.account.in.add();
+    const std::uint64_t items = in.value.items();  // now: the stage may move the value
+    what.account.in.add(items);
     chain_emitter out(*this, self, at, &in, policy.retry.max > 0);
     std::uint64_t idle_ns = 0;
     failure why;
@@ -492,10 +511,10 @@ task<> flow_engine::run_stage(worker& self, std::size_t at, item in) {
     if (out.emitted()) {
         in.ack.pass();
     } else if (in.ack) {
-        what.account.skipped.add();
+        what.account.skipped.add(items);
         in.ack.skip();
     } else if (&what == &nodes_.back()) {
-        what.account.out.add();  // a sink has it, now or as soon as it can
+        what.account.out.add(items);  // a sink has it, now or as soon as it can
     }
 }
 
@@ -512,20 +531,21 @@ task<> flow_engine::give_up(node& what, item& in, unsigned attempts, const std::
             how = on_error::keep_going;  // it failed, and the flow does so already
         }
     }
+    const std::uint64_t items = in.value.items();
     switch (how) {
         case on_error::skip:
-            what.account.skipped.add();
+            what.account.skipped.add(items);
             in.ack.skip();
             break;
         case on_error::dead_letter:
-            what.account.dead.add();
+            what.account.dead.add(items);
             in.ack.dead();
             break;
         case on_error::fail:
             fail(fmt::format("{}: {}{}{}", name, in.value.name(), in.value.name().empty() ? "" : ": ", why));
             [[fallthrough]];
         case on_error::keep_going:
-            what.account.failed.add();
+            what.account.failed.add(items);
             in.ack.fail();
             break;
     }

@@ -363,6 +363,48 @@ TEST_P(engine, a_source_that_throws_fails_the_flow) {
     EXPECT_EQ(done.error, "numbers: the disk has gone");
 }
 
+// --- Items that stand for several ---
+
+struct bundle {
+    [[nodiscard]] std::uint64_t items() const noexcept { return count; }
+    std::uint64_t count = 0;
+};
+class bundle_source : public leat::source {
+    task<> run(leat::source_output& out) override {
+        for (std::uint64_t i = 1; i <= 100; ++i) co_await out.emit(leat::payload(bundle{i}));
+    }
+};
+// Of each bundle one item fails.
+class bundle_stage : public leat::stage {
+    task<std::unique_ptr<leat::stage_worker>> open() override { co_return std::make_unique<worker>(); }
+    class worker : public leat::stage_worker {
+        task<> process(leat::item& in, leat::emitter& out) override {
+            out.count_retried(1);
+            out.count_failed(1);
+            return out.emit(std::move(in.value));
+        }
+    };
+};
+
+TEST_P(engine, an_item_that_stands_for_several_is_counted_as_so_many) {
+    leat::pipeline<bundle> start;
+    start.graph.from = std::make_shared<bundle_source>();
+    leat::stage_node node;
+    node.name = "open";
+    node.what = std::make_shared<bundle_stage>();
+    start.graph.stages.push_back(std::move(node));
+    const report done = run(std::move(start) | leat::for_each("store", [](const bundle&) {}));
+    EXPECT_EQ(done.end, flow_end::complete);
+    EXPECT_EQ(done.in, 5050U);
+    EXPECT_EQ(done.failed, 100U);
+    EXPECT_EQ(done.out, 4950U);
+    EXPECT_EQ(done.stages[0].in, 5050U);
+    EXPECT_EQ(done.stages[0].out, 5050U);
+    EXPECT_EQ(done.stages[0].failed, 100U);
+    EXPECT_EQ(done.stages[0].retried, 100U);
+    EXPECT_EQ(done.stages[1].in, 5050U);
+}
+
 // --- What stages and sources are told ---
 
 struct witness {

@@ -45,6 +45,8 @@ public:
     void dead() noexcept { end(fate::dead); }         // kept as a dead letter
     void fail() noexcept { end(fate::failed); }
     void pass() noexcept;  // others carry on for it
+    // Of a source item that stands for several: so many of them have failed, whatever becomes of the rest.
+    void fail_some(std::uint64_t items) const noexcept;
     void end(fate how) noexcept;
     // The source item's number, from 0; of the first source item where several were merged.
     [[nodiscard]] std::uint64_t sequence() const noexcept;
@@ -64,6 +66,8 @@ protected:
     virtual ~ack_node() = default;
     // All references have ended. Called once, by the thread that ended the last; the node is deleted afterwards.
     virtual void settled(fate how) noexcept = 0;
+    // See ack_ref::fail_some(). Any thread, before settled().
+    virtual void failed_in_part(std::uint64_t) noexcept {}
 
 private:
     friend class ack_ref;

@@ -2,7 +2,9 @@
 // while stages stay typed.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -36,6 +38,16 @@ std::string name_of(const T& value) {
     else if constexpr (std::is_convertible_v<const T&, std::string>) return value;
     else if constexpr (std::is_arithmetic_v<T>) return std::to_string(value);
     else return {};
+}
+
+// How many items a value of type T stands for in the account of a flow: more than 1 where lines go through it in blocks.
+template <class T>
+std::uint64_t items_in(const T& value) {
+    if constexpr (requires {
+                      { value.items() } -> std::convertible_to<std::uint64_t>;
+                  })
+        return value.items();
+    else return 1;
 }
 
 class payload {
@@ -83,6 +95,7 @@ public:
         return fresh;
     }
     [[nodiscard]] std::size_t weight() const { return type_ == nullptr ? 0 : type_->weight(room_); }
+    [[nodiscard]] std::uint64_t items() const { return type_ == nullptr ? 1 : type_->items(room_); }
     [[nodiscard]] std::string name() const { return type_ == nullptr ? std::string() : type_->name(room_); }
     void reset() noexcept {
         if (type_ != nullptr) std::exchange(type_, nullptr)->destroy(room_);
@@ -99,6 +112,7 @@ private:
         void (*destroy)(std::byte* place) noexcept;
         void (*copy)(std::byte* to, const std::byte* from);  // null: cannot be copied
         std::size_t (*weight)(const std::byte* place);
+        std::uint64_t (*items)(const std::byte* place);
         std::string (*name)(const std::byte* place);
     };
     template <class T>
@@ -132,6 +146,7 @@ private:
             };
         }
         made.weight = [](const std::byte* place) { return weight_of(at<T>(place)); };
+        made.items = [](const std::byte* place) { return items_in(at<T>(place)); };
         made.name = [](const std::byte* place) { return name_of(at<T>(place)); };
         return made;
     }

@@ -37,6 +37,10 @@ public:
 
     // True when the item will not be needed again, so that the stage may move from it: no retry, no dead letter.
     [[nodiscard]] bool may_consume() const noexcept { return may_consume_; }
+    // For an item that stands for several (payload::items()): so many of them have failed for good, or were tried again. The
+    // stage has told why, emits what there is of the others, and does not fail.
+    virtual void count_failed(std::uint64_t /*items*/) noexcept {}
+    virtual void count_retried(std::uint64_t /*items*/) noexcept {}
     // What was emitted goes on even when this attempt fails the item for good: for a stage that has something to show of
     // what failed, too.
     void keep_outputs() noexcept { keeps_outputs_ = true; }
