@@ -199,7 +199,8 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.add_flag("--dry-run", to.dry_run, "show the commands, and run none");
     each.add_flag("--persistent", to.persistent,
                   "start CMD once a job; it is given a line an item, and answers a line");
-    each.add_option("--window", raw.window, "items that a persistent worker may hold; 1: its death repeats nothing (8)")
+    each.add_option("--window", raw.window,
+                    "items that a persistent worker may hold; 1: its death repeats nothing (8, more for a quick one)")
         ->type_name("N");
     each.add_option("--protocol", raw.protocol,
                     "what ends an item and an answer of a persistent worker: line, nul; or frame: a length before it")

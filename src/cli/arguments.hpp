@@ -73,7 +73,7 @@ struct each_arguments {
     std::uint64_t free_memory = 0;      // start nothing while there is less; 0: no limit
     bool keep_order = false;
     bool persistent = false;
-    unsigned window = 8;  // items that a persistent worker holds
+    std::optional<unsigned> window;  // items that a persistent worker holds; nothing: some, and more for a quick one
     worker_protocol protocol = worker_protocol::line;
     bool shell_quote = false;
     bool tag = false;

@@ -263,15 +263,22 @@ std::string_view end_mark_of(worker_protocol protocol) {
 
 class per_job_worker final : public stage_worker {
 public:
-    per_job_worker(persistent_pool& pool, const persistent_options& options, const job_rules& rules)
-        : pool_(pool), argv_(options.child.argv), end_mark_(end_mark_of(options.protocol)), rules_(rules) {}
+    per_job_worker(persistent_pool& pool, const persistent_options& options, const job_rules& rules,
+                   const block_rules& blocks)
+        : pool_(pool), options_(options), end_mark_(end_mark_of(options.protocol)), rules_(rules), blocks_(blocks) {}
 
     task<> process(item& in, emitter& out) override {
+        if (in.value.is<each_block>()) return process_block(in.value.as<each_block>(), out);
+        return process_one(in, out);
+    }
+
+private:
+    task<> process_one(item& in, emitter& out) {
         auto& given = in.value.as<each_item>();
         job one(rules_, given, in.ack.sequence() + 1);
         each_result& result = one.result;
         if (rules_.log) {
-            std::vector<std::string> words = argv_;
+            std::vector<std::string> words = options_.child.argv;
             words.insert(words.end(), given.parts.begin(), given.parts.end());
             if (one.is_left_out(words)) {
                 in.ack.skip();
@@ -297,17 +304,76 @@ public:
         co_await one.conclude(retryable, out);
     }
 
-private:
+    task<> process_block(each_block& block, emitter& out) {
+        const time_point start = env::now();
+        co_await call_many(block, out);
+        set_pace(block.count, env::now() - start);
+    }
+    task<> conclude(persistent_pool::many_answers answered, emitter& out) {
+        each_block_result result;
+        result.count = answered.count;
+        result.out = std::move(answered.text);
+        // From the last to the first, so that the places of the others stay what they are.
+        for (; !answered.failures.empty(); answered.failures.pop_back()) {
+            const many_failure& failed = answered.failures.back();
+            std::optional<worker_failed> last = failed.error;
+            for (unsigned attempt = 1; last && last->retryable() && attempt < rules_.tries; ++attempt) {
+                out.count_retried(1);
+                outcome<std::string> again = co_await pool_.call(failed.item, true).as_outcome();
+                last = take(std::move(again), result.out, failed.at);
+            }
+            if (!last) continue;
+            result.failed.insert(result.failed.begin(), {short_name(failed.item), last->err(), last->what()});
+            out.count_failed(1);
+        }
+        payload value(std::move(result));
+        co_await out.emit(std::move(value));
+    }
+    task<> call_many(each_block& block, emitter& out) {
+        persistent_pool::many_answers none;
+        try {
+            const auto take = [this, &out](persistent_pool::many_answers some) {
+                return conclude(std::move(some), out);
+            };
+            co_return co_await pool_.call_many(block.text, block.count, take);
+        } catch (const worker_failed& failed) {
+            // The pool takes nothing any more: that is what all of them have failed of.
+            none.count = block.count;
+            std::string_view rest = block.text;
+            for (std::size_t each = 0; each != block.count; ++each) {
+                const std::size_t end = rest.find(end_mark_);
+                none.failures.emplace_back(std::string(rest.substr(0, end)), 0, failed);
+                rest.remove_prefix(end + 1);
+            }
+        }
+        co_await conclude(std::move(none), out);
+    }
+    // Puts an answer where it belongs. What there is instead of one, if there is none.
+    std::optional<worker_failed> take(outcome<std::string> again, std::string& all, std::size_t at) const {
+        try {
+            all.insert(at, std::move(again).get().append(end_mark_));
+        } catch (const worker_failed& failed) {
+            return failed;
+        }
+        return std::nullopt;
+    }
+    void set_pace(std::size_t items, duration time) noexcept {
+        if (!blocks_.pace->took(items, time) || !blocks_.window_follows) return;
+        constexpr std::size_t blocks_held = 4;
+        pool_.set_window(std::max(options_.window, static_cast<unsigned>(blocks_held * blocks_.pace->items())));
+    }
+
     persistent_pool& pool_;
-    const std::vector<std::string>& argv_;
+    const persistent_options& options_;
     std::string_view end_mark_;  // behind an answer in the output
     const job_rules& rules_;
+    const block_rules& blocks_;
 };
 
 class per_job_stage final : public stage {
 public:
-    per_job_stage(persistent_options options, job_rules rules)
-        : options_(std::move(options)), rules_(std::move(rules)) {}
+    per_job_stage(persistent_options options, job_rules rules, block_rules blocks)
+        : options_(std::move(options)), rules_(std::move(rules)), blocks_(std::move(blocks)) {}
     [[nodiscard]] unsigned items_per_job() const noexcept override { return options_.window; }
     task<> start(unsigned jobs) override {
         options_.workers = jobs;
@@ -315,7 +381,7 @@ public:
         pool_ = std::make_unique<persistent_pool>(options_, line);
     }
     task<std::unique_ptr<stage_worker>> open() override {
-        co_return std::make_unique<per_job_worker>(*pool_, options_, rules_);
+        co_return std::make_unique<per_job_worker>(*pool_, options_, rules_, blocks_);
     }
     task<> close() override {
         if (!pool_) co_return;
@@ -326,6 +392,7 @@ public:
 private:
     persistent_options options_;
     job_rules rules_;
+    block_rules blocks_;
     std::unique_ptr<persistent_pool> pool_;
 };
 
@@ -339,8 +406,8 @@ std::shared_ptr<stage> commands_shown(command_template arguments) {
     return std::make_shared<per_item_stage>(
         std::make_shared<item_command>(std::move(arguments), command_options(), job_rules(), true));
 }
-std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules) {
-    return std::make_shared<per_job_stage>(std::move(options), std::move(rules));
+std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules, block_rules blocks) {
+    return std::make_shared<per_job_stage>(std::move(options), std::move(rules), std::move(blocks));
 }
 
 }  // namespace leat::cli

@@ -4,6 +4,7 @@
 // printed as that of the others is.
 #pragma once
 
+#include <cli/each_items.hpp>
 #include <cli/halt.hpp>
 #include <cli/job_log.hpp>
 #include <cli/live_output.hpp>
@@ -33,6 +34,12 @@ std::shared_ptr<stage> command_per_item(command_template arguments, command_opti
 // Starts nothing: what each item's command would be is its output, quoted for a shell where it must be.
 std::shared_ptr<stage> commands_shown(command_template arguments);
 // Long-lived processes that are given items and answer them; the workers are as many as the stage has jobs.
-std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules);
+// With a pace, items may come in blocks, of one worker each, as the pace is told they should; `rules` then has no log, no delay
+// and no halts. `window_follows`: a worker may hold some blocks, however many items that is; else options.window.
+struct block_rules {
+    std::shared_ptr<block_pace> pace;
+    bool window_follows = false;
+};
+std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules, block_rules blocks = {});
 
 }  // namespace leat::cli

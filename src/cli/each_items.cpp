@@ -25,11 +25,6 @@ using parts = std::vector<std::string>;
 
 std::string joined(const parts& all) { return fmt::format("{}", fmt::join(all, " ")); }
 
-std::string short_name(const std::string& item) {
-    if (item.size() <= longest_name) return printable(item);
-    return printable(std::string_view(item).substr(0, longest_name)) + "…";
-}
-
 std::string block_name(std::uint64_t number) { return fmt::format("block {}", number); }
 
 // The values of a source, one after the other.
@@ -51,16 +46,30 @@ public:
                 at_ = scanned_ = end + 1;
                 co_return value;
             }
-            if (text_.size() - at_ > longest_item)
-                throw std::runtime_error(fmt::format("{}: an item is longer than {} MiB{}", name_, longest_item >> 20U,
-                                                     delimiter_ == '\0' ? "; -0 expects a NUL byte behind each" : ""));
-            text_.erase(0, at_);
-            at_ = 0;
-            scanned_ = text_.size();
-            if (ended_ || !co_await read()) break;
+            if (!co_await more()) break;
         }
         if (text_.empty()) co_return std::nullopt;
         co_return std::exchange(text_, {});
+    }
+    // Of a file: up to `most` values, as many as there are without waiting, but one at least.
+    task<std::optional<each_block>> next_block(std::size_t most) {
+        for (;;) {
+            std::size_t count = 0;
+            std::size_t end = scanned_;
+            for (; count < most; ++count) {
+                const auto found = text_.find(delimiter_, end);
+                if (found == std::string::npos) break;
+                end = found + 1;
+            }
+            if (count > 0) {
+                each_block block{text_.substr(at_, end - at_), count};
+                at_ = scanned_ = end;
+                co_return block;
+            }
+            if (!co_await more()) break;
+        }
+        if (text_.empty()) co_return std::nullopt;
+        co_return each_block{std::exchange(text_, {}) + delimiter_, 1};
     }
     // Of a list; nothing for a file.
     [[nodiscard]] std::optional<std::uint64_t> total() const noexcept {
@@ -90,7 +99,17 @@ private:
         }
         return found + (last != delimiter_ ? 1 : 0);
     }
-    // False at the end.
+    // Reads on, where no value ends in what there is. False at the end.
+    task<bool> more() {
+        if (text_.size() - at_ > longest_item)
+            throw std::runtime_error(fmt::format("{}: an item is longer than {} MiB{}", name_, longest_item >> 20U,
+                                                 delimiter_ == '\0' ? "; -0 expects a NUL byte behind each" : ""));
+        text_.erase(0, at_);
+        at_ = 0;
+        scanned_ = text_.size();
+        if (ended_) co_return false;
+        co_return co_await read();
+    }
     task<bool> read() {
         constexpr std::size_t piece_bytes = std::size_t{64} << 10U;
         const std::size_t had = text_.size();
@@ -162,6 +181,7 @@ public:
     }
 
     task<> run(source_output& out) override {
+        if (rules_.blocks) co_return co_await run_blocks(out);
         for (std::size_t each = streams_ ? 1 : 0; each < groups_.size(); ++each) co_await load(groups_[each]);
         if (rules_.shuffle) {
             co_await run_shuffled(out);
@@ -251,6 +271,13 @@ private:
         }
         know_total(seen * each_has);
     }
+    task<> run_blocks(source_output& out) {
+        value_reader& from = groups_.front().sources.front();
+        while (auto block = co_await from.next_block(rules_.blocks->items())) {
+            payload next(std::move(*block));
+            co_await out.emit(std::move(next));
+        }
+    }
     task<> run_loaded(source_output& out) {
         const std::uint64_t all = know_combinations(0);
         for (std::uint64_t number = 0; number < all; ++number) {
@@ -295,6 +322,11 @@ private:
 
 }  // namespace
 
+std::string short_name(const std::string& item) {
+    if (item.size() <= longest_name) return printable(item);
+    return printable(std::string_view(item).substr(0, longest_name)) + "…";
+}
+
 std::string each_item::text() const { return joined(parts); }
 std::string each_item::name() const { return block ? block_name(block->number) : short_name(text()); }
 record each_item::to_record() {
@@ -309,6 +341,21 @@ record each_item::to_record() {
     kept.set_attribute("stderr", std::move(failed->err));
     return kept;
 }
+std::string each_block::name() const {
+    const std::string first = short_name(text.substr(0, text.find_first_of(std::string_view("\n\0", 2))));
+    return count == 1 ? first : fmt::format("{} and {} more", first, count - 1);
+}
+
+bool block_pace::took(std::size_t items, std::chrono::nanoseconds time) noexcept {
+    using namespace std::chrono_literals;
+    std::size_t now = items_.load(std::memory_order_relaxed);
+    if (items < now) return false;  // it says nothing of one as large
+    std::size_t next = now;
+    if (time < 4ms) next = std::min(2 * now, most_);
+    else if (time > 16ms) next = std::max<std::size_t>(now / 2, 1);
+    return next != now && items_.compare_exchange_strong(now, next, std::memory_order_relaxed);
+}
+
 std::string each_result::text() const { return joined(parts); }
 std::string each_result::name() const { return parts.empty() ? block_name(number) : short_name(text()); }
 

@@ -1,6 +1,8 @@
 // The items of `leat each` and where they come from; what a command made of one.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <cli/job_log.hpp>
 #include <cli/start_gate.hpp>
 #include <memory>
@@ -68,6 +70,46 @@ struct each_result {
     std::optional<job_record> job;               // for the job log
 };
 
+// Items that go through the flow together, since each by itself costs more than a quick worker needs for it.
+struct each_block {
+    [[nodiscard]] std::uint64_t items() const noexcept { return count; }
+    [[nodiscard]] std::size_t weight() const noexcept { return sizeof(each_block) + text.capacity(); }
+    [[nodiscard]] std::string name() const;  // of the first, and how many follow
+
+    std::string text;  // each with its delimiter
+    std::size_t count = 0;
+};
+
+struct each_block_result {
+    struct failed_item {
+        std::string name;     // short, and fit to be shown
+        std::string err;      // standard error
+        std::string failure;  // why
+    };
+    [[nodiscard]] std::uint64_t items() const noexcept { return count; }
+    [[nodiscard]] std::size_t weight() const noexcept { return sizeof(each_block_result) + out.capacity(); }
+
+    std::string out;  // of all
+    std::size_t count = 0;
+    std::vector<failed_item> failed;
+};
+
+// How many items a block has just now: one to begin with, more while blocks are done within milliseconds.
+class block_pace {
+public:
+    explicit block_pace(std::size_t most) noexcept : most_(most) {}
+    [[nodiscard]] std::size_t items() const noexcept { return items_.load(std::memory_order_relaxed); }
+    // A block of so many took so long, from when it was given to a worker. Whether items() has changed. Any thread.
+    bool took(std::size_t items, std::chrono::nanoseconds time) noexcept;
+
+private:
+    std::size_t most_;
+    std::atomic<std::size_t> items_{1};  // a figure by itself: relaxed
+};
+
+// An item as it is called in messages.
+[[nodiscard]] std::string short_name(const std::string& item);
+
 // Where values come from: a list, or a file with a delimiter behind each value, which the last one need not have.
 struct value_source {
     std::vector<std::string> list;
@@ -83,6 +125,8 @@ struct item_rules {
     std::size_t per_item = 1;  // so many combinations make an item; the last may have fewer
     bool shuffle = false;
     bool count_ahead = false;  // a file that can be read twice is, so that the total is known from the start
+    // For one file whose values are the items: they come as each_block, in so many as the pace says. Null: as each_item.
+    std::shared_ptr<const block_pace> blocks;
 };
 
 // Items made of values: one of each source, in every combination, the last source's changing fastest. One source is read as

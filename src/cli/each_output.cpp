@@ -15,6 +15,25 @@ public:
     explicit output_worker(output_rules rules) : rules_(std::move(rules)) {}
 
     task<> process(item& in, emitter&) override {
+        if (in.value.is<each_block_result>()) return write_block(in);
+        return write_one(in);
+    }
+
+private:
+    task<> write_block(item& in) {
+        auto& result = in.value.as<each_block_result>();
+        rules_.out->check();
+        {
+            const auto held = co_await rules_.out->turns().lock();
+            co_await rules_.out->write(result.out);
+        }
+        for (const auto& each : result.failed) {
+            if (!each.err.empty()) rules_.messages.print(each.err);
+            rules_.messages.print(fmt::format("leat: item '{}': {}\n", each.name, each.failure));
+        }
+        in.ack.commit();
+    }
+    task<> write_one(item& in) {
         auto& result = in.value.as<each_result>();
         rules_.out->check();
         if (!result.printed_bytes) co_await print(result);
@@ -28,8 +47,6 @@ public:
         in.ack.commit();
         if (rules_.halts) rules_.halts->output_written(result.failure.empty());
     }
-
-private:
     task<> print(const each_result& result) {
         if (!result.out.empty()) co_await write_out(result);
         if (result.err.empty()) co_return;

@@ -23,7 +23,8 @@ std::string numbers(int count) {
     return text;
 }
 
-// A worker that notes its pid in the file of its first argument, and answers a line with the same line.
+// A worker that notes its pid in the file of its first argument, and answers a line with the same line; a second argument makes
+// it quick.
 constexpr const char* echo_worker = R"(
 import os, sys, time
 open(sys.argv[1], "a").write("%d\n" % os.getpid())
@@ -31,7 +32,7 @@ for line in sys.stdin:
     item = line.rstrip("\n")
     if item == "poison":
         os.abort()
-    time.sleep(0.001)
+    if len(sys.argv) == 2: time.sleep(0.001)
     print(item, flush=True)
 )";
 
@@ -79,9 +80,18 @@ TEST(persistent_soak, workers_killed_at_any_moment_cost_no_item_and_a_killed_lea
         leat_test::dice random(rounds.seed());
         const scratch place;
         const std::string worker = place.write("worker.py", echo_worker);
-        leat_process process({"each", "-k", "-j", "2", "--retries", "20", "--report", place.file("report.json"),
-                              "--persistent", "--", "python3", "-u", worker, place.file("pids")});
-        process.input(numbers(400)).start();
+        const bool quick = random(2) == 0;  // then items go in blocks
+        const int count = quick ? 20'000 : 400;
+        std::vector<std::string> words = {"each",         "-k",
+                                          "-j",           "2",
+                                          "--retries",    "20",
+                                          "--report",     place.file("report.json"),
+                                          "--persistent", "--",
+                                          "python3",      "-u",
+                                          worker,         place.file("pids")};
+        if (quick) words.emplace_back("quick");
+        leat_process process(words);
+        process.input(numbers(count)).start();
         const auto pause = [&] { std::this_thread::sleep_for(std::chrono::microseconds(random(200'000))); };
         for (unsigned kills = random(4); kills > 0; --kills) {
             pause();
@@ -93,10 +103,10 @@ TEST(persistent_soak, workers_killed_at_any_moment_cost_no_item_and_a_killed_lea
         const leat_end end = process.wait();
         if (end.signal == 0) {
             EXPECT_EQ(end.code, 0) << end.err;
-            EXPECT_EQ(end.out, numbers(400));
+            EXPECT_EQ(end.out, numbers(count));
         } else {
             EXPECT_EQ(end.signal, SIGKILL);
-            EXPECT_TRUE(numbers(400).starts_with(end.out)) << "what came out is in order and whole";
+            EXPECT_TRUE(numbers(count).starts_with(end.out)) << "what came out is in order and whole";
         }
         for (const int pid : noted(place)) EXPECT_TRUE(eventually([&] { return !runs(pid); })) << pid;
     }
@@ -115,6 +125,40 @@ TEST(persistent, an_item_that_kills_every_worker_is_tried_once_more_and_then_rep
     const auto report = boost::json::parse(place.read("report.json")).as_object();
     EXPECT_EQ(report.at("failed").to_number<int>(), 1);
     EXPECT_EQ(report.at("out").to_number<int>(), 40);
+    EXPECT_EQ(report.at("stages").as_array().at(0).as_object().at("retried").to_number<int>(), 1);
+}
+
+TEST(persistent, quick_workers_answer_many_items_in_order_and_each_is_counted) {
+    const scratch place;
+    const std::vector<std::string> words = {
+        "each", "-j", "2", "--report", place.file("report.json"), "-k", "--persistent", "--", "sed", "-u", "s/$/!/"};
+    std::string expected;
+    for (int i = 1; i <= 50'000; ++i) expected += std::to_string(i) + "!\n";
+    const leat_end end = run_leat(words, numbers(50'000));
+    EXPECT_EQ(end.code, 0) << end.err;
+    EXPECT_TRUE(end.out == expected);
+    const auto report = boost::json::parse(place.read("report.json")).as_object();
+    EXPECT_EQ(report.at("in").to_number<int>(), 50'000);
+    EXPECT_EQ(report.at("out").to_number<int>(), 50'000);
+    for (const auto& stage : report.at("stages").as_array()) {
+        EXPECT_EQ(stage.as_object().at("in").to_number<int>(), 50'000);
+        EXPECT_EQ(stage.as_object().at("out").to_number<int>(), 50'000);
+    }
+}
+
+TEST(persistent, among_many_quick_items_one_that_kills_every_worker_fails_alone) {
+    const scratch place;
+    const std::string worker = place.write("worker.py", echo_worker);
+    const leat_end end = run_leat({"each", "-k", "-j", "2", "--report", place.file("report.json"), "--persistent", "--",
+                                   "python3", "-u", worker, place.file("pids"), "quick"},
+                                  numbers(20'000) + "poison\n" + numbers(20'000));
+    EXPECT_EQ(end.code, 1);
+    EXPECT_TRUE(end.out == numbers(20'000) + numbers(20'000));
+    EXPECT_THAT(end.err, HasSubstr("leat: item 'poison': "));
+    EXPECT_THAT(end.err, HasSubstr("1 of 40001 items failed"));
+    const auto report = boost::json::parse(place.read("report.json")).as_object();
+    EXPECT_EQ(report.at("failed").to_number<int>(), 1);
+    EXPECT_EQ(report.at("out").to_number<int>(), 40'000);
     EXPECT_EQ(report.at("stages").as_array().at(0).as_object().at("retried").to_number<int>(), 1);
 }
 

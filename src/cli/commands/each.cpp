@@ -42,7 +42,30 @@ value_source open_values(const each_values& from, closed_streams closed) {
     return opened;
 }
 
-std::shared_ptr<source> source_of(const each_arguments& command, closed_streams closed, screen& messages) {
+constexpr unsigned usual_window = 8;
+
+// Null: each item goes by itself, where more is asked about it than what comes of it, or where it is not as a worker reads it.
+std::shared_ptr<block_pace> pace_of(const each_arguments& command) {
+    const bool one_file = command.values.empty() || (command.values.size() == 1 && !command.values[0].file.empty());
+    const bool as_read = command.column_mark.empty() && command.per_item == 1 && !command.shuffle &&
+                         command.protocol == (command.nul_separated ? worker_protocol::nul : worker_protocol::line);
+    const bool no_more = !command.tag && command.job_log.empty() && command.results.empty() &&
+                         command.halt.when == halt_rule::moment::never && command.dead_letters.empty();
+    const progress_mode shown = command.output.progress;
+    const bool counted = shown == progress_mode::bar || shown == progress_mode::eta;
+    const bool kept_back = !command.jobs_file.empty() || command.most_load > 0 || !command.load_file.empty() ||
+                           command.free_memory > 0 || command.printed != output_mode::whole;
+    if (counted || kept_back) return nullptr;
+    if (!command.persistent || !one_file || !as_read || !no_more) return nullptr;
+    // A worker holds four blocks. Without a given window as many items as a quick worker needs to be kept busy.
+    constexpr std::size_t most_in_block = 256;
+    constexpr unsigned blocks_held = 4;
+    const std::size_t most = command.window ? *command.window / blocks_held : most_in_block;
+    return most > 1 ? std::make_shared<block_pace>(most) : nullptr;
+}
+
+std::shared_ptr<source> source_of(const each_arguments& command, closed_streams closed, screen& messages,
+                                  std::shared_ptr<const block_pace> blocks) {
     std::vector<each_values> from = command.values;
     if (from.empty()) {
         from.push_back({{}, "-", false});
@@ -68,6 +91,7 @@ std::shared_ptr<source> source_of(const each_arguments& command, closed_streams 
     rules.per_item = command.per_item;
     rules.shuffle = command.shuffle;
     rules.count_ahead = command.output.progress == progress_mode::bar || command.output.progress == progress_mode::eta;
+    rules.blocks = std::move(blocks);
     try {
         return items_of(std::move(values), std::move(rules));
     } catch (const std::invalid_argument& problem) {
@@ -90,7 +114,8 @@ void confine(spawn_options& child, const each_arguments& command) {
     if (const std::string why = why_no_sandbox(*child.sandbox); !why.empty()) throw usage_error("each: " + why);
 }
 
-std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, bool progress_shown) {
+std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, std::shared_ptr<block_pace> pace,
+                                bool progress_shown) {
     const duration timeout = command.timeout.count() > 0 ? duration(command.timeout) : duration::max();
     if (command.persistent) {
         for (const std::string& each : command.command)
@@ -100,12 +125,12 @@ std::shared_ptr<stage> stage_of(const each_arguments& command, job_rules rules, 
         persistent_options options(command.command);
         options.child.program = program_of(command.command.front());
         confine(options.child, command);
-        options.window = command.window;
+        options.window = command.window.value_or(usual_window);
         options.protocol = command.protocol;
         options.timeout = timeout;
         // It would write into the block, and a letter holds its end.
         options.inherit_err = !progress_shown && !rules.dead_letters;
-        return command_per_job(std::move(options), std::move(rules));
+        return command_per_job(std::move(options), std::move(rules), {std::move(pace), !command.window});
     }
     command_template_options how;
     how.append_item = !command.pipe;
@@ -190,13 +215,15 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
         progress != progress_mode::none && progress != progress_mode::json && messages.is_terminal();
     // A persistent worker's death says little of the item: the suspect is tried once more.
     const unsigned tries = command.tries.value_or(command.persistent ? 2 : 1);
+    const auto pace = pace_of(command);
 
     stage_policy policy;
     // Workers that wait for an item are cheap: a file may ask for so many.
     constexpr unsigned most_by_file = 1024;
     policy.jobs = command.jobs_file.empty() ? jobs_within_limits(command.jobs, messages) : most_by_file;
     policy.buffer_items = command.persistent ? 16 : 1;  // what waits here is still done after a Ctrl-C
-    policy.retry.max = tries - 1;
+    // Of a block each item that fails is tried again by the stage.
+    policy.retry.max = pace == nullptr ? tries - 1 : 0;
     policy.retry.first_delay = std::chrono::nanoseconds(0);
     policy.error = command.dead_letters.empty() ? on_error::keep_going : on_error::dead_letter;
     session_plan plan;
@@ -217,10 +244,10 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     plan.graph.name = "each";
     plan.graph.source_name = "items";
     plan.graph.ordered = command.keep_order ? order::input : order::none;
-    plan.graph.stages.push_back({"command", stage_of(command, rules, progress_shown), policy});
+    plan.graph.stages.push_back({"command", stage_of(command, rules, pace, progress_shown), policy});
     plan.graph.stages.push_back(
         {"output", each_output({messages, out, command.tag, std::move(folder), rules.log, rules.halts}), {}});
-    plan.graph.from = source_of(command, closed, messages);
+    plan.graph.from = source_of(command, closed, messages, pace);
     if (!command.dead_letters.empty()) plan.options.dead_letters = letters_to(command.dead_letters);
     if (auto gate = gate_of(command, messages)) plan.graph.from = gated(std::move(plan.graph.from), std::move(gate));
     plan.output = command.output;
