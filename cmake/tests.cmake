@@ -149,7 +149,8 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
     add_library(leat_bench_support STATIC bench/support/bench.cpp)
     target_include_directories(leat_bench_support PUBLIC bench)
     target_compile_definitions(leat_bench_support PRIVATE LEAT_BENCH_BUILD="${CMAKE_CXX_FLAGS} ${CMAKE_BUILD_TYPE}")
-    find_program(GO go)  # another, likewise
+    find_library(ZMQ zmq)  # another, likewise
+    find_program(GO go)    # and another
     set(go_peers "")
     if(GO)
         set(go_peers ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/go_peers)
@@ -169,6 +170,10 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
         target_compile_definitions(bench_${name} PRIVATE ${leat_asio_definitions})
         target_link_libraries(bench_${name} PRIVATE leat_bench_support leat_options leat_flow TBB::tbb
                                                      $<TARGET_NAME_IF_EXISTS:Boost::fiber>)
+        if(ZMQ AND name STREQUAL "ring")
+            target_compile_definitions(bench_ring PRIVATE LEAT_BENCH_ZMQ)
+            target_link_libraries(bench_ring PRIVATE ${ZMQ})
+        endif()
         if(TARGET leat AND source MATCHES "/bench/process/")  # measures the command
             add_dependencies(bench_${name} leat)
         endif()

@@ -1,17 +1,23 @@
 // Question: what does a message from one process to another cost, by its size, and how long does it take to arrive?
 //
-// Peers: a pipe and a Unix socket (SOCK_STREAM, both with blocking reads and writes of whole messages), and for large messages one
-// memcpy of the same bytes within a process: the limit of anything that copies. The other process is a fork; both are plain
-// threads. One way: the time from the first send until the other side has said that it has all. "In place": the sender writes and
-// the receiver reads 8 bytes of each message, and nothing is copied; the rest copies in and out. "There and back": one message at a
-// time, the time of half a round trip.
+// Peers: a pipe and a Unix socket (SOCK_STREAM, both with blocking reads and writes of whole messages), ZeroMQ where it is installed
+// (ipc://, PUSH to PULL and PAIR, with as many messages in between as the ring has room for), and for large messages one memcpy of
+// the same bytes within a process: the limit of anything that copies. The other process is a fork; both are plain threads. One way:
+// the time from the first send until the other side has said that it has all. "In place": the sender writes and the receiver reads 8
+// bytes of each message, and nothing is copied; the rest copies in and out. "There and back": one message at a time, copied, the
+// time of half a round trip. "Four senders": four processes on one CPU, each with its part of the messages.
 // Each process has a CPU of its own where there are two, so that both run; else the scheduler may put them on one.
-// Not measured: tasks, which wait through an eventfd and an event loop (bench/runtime/wake_bench.cpp); more than two processes.
+// How far apart the two CPUs are, in caches, decides by factors, and a virtual machine may move them during a run: compare within
+// one run.
+// Not measured: tasks, which wait through an eventfd and an event loop (bench/runtime/wake_bench.cpp); ZeroMQ without copies; memory
+// use; senders on CPUs of their own.
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <optional>
 #include <sched.h>
 #include <string>
 #include <sys/socket.h>
@@ -21,6 +27,9 @@
 
 #include <leat/process/shared_ring.hpp>
 #include <support/bench.hpp>
+#if defined(LEAT_BENCH_ZMQ)
+#    include <zmq.h>
+#endif
 
 namespace {
 
@@ -84,8 +93,10 @@ private:
 };
 
 // Runs `consume` in a fork and `produce` here; the time until the fork has given what consume() gave, for each of `count`.
+// `prepare`: here, before the time begins.
 template <class Produce, class Consume>
-bench::sample across(std::uint64_t count, double scale, Produce produce, Consume consume) {
+bench::sample across(
+    std::uint64_t count, double scale, Produce produce, Consume consume, const std::function<void()>& prepare = [] {}) {
     std::array<int, 2> result{};
     std::array<int, 2> ready{};
     check(::pipe(result.data()) == 0 && ::pipe(ready.data()) == 0, "pipe");
@@ -100,6 +111,7 @@ bench::sample across(std::uint64_t count, double scale, Produce produce, Consume
     }
     char byte = 0;
     check(read_all(ready[0], &byte, 1), "the start of the other process");
+    prepare();
     std::uint64_t sum = 0;
     const double time = bench::nanoseconds_of([&] {
         produce();
@@ -298,7 +310,43 @@ bench::sample rings_there_and_back(std::uint64_t count) {
         });
 }
 
-bench::sample streams_there_and_back(std::uint64_t count, stream which) {
+bench::sample bytes_there_and_back(std::uint64_t count, std::size_t size) {
+    auto there = made(leat::byte_ring::create(ring_bytes_for(size)));
+    auto back = made(leat::byte_ring::create(ring_bytes_for(size)));
+    auto out = made(there.sender());
+    auto in = made(back.receiver());
+    std::vector<std::byte> payload(size, std::byte(7));
+    return across(
+        count, 2,
+        [&] {
+            for (std::uint64_t i = 0; i < count; ++i) {
+                std::memcpy(payload.data(), &i, sizeof i);
+                (void)out.blocking_send(payload);
+                const auto loan = in.blocking_borrow();
+                std::memcpy(payload.data(), loan->bytes().data(), size);
+            }
+        },
+        [&](auto is_ready) {
+            auto from = made(there.receiver());
+            auto to = made(back.sender());
+            std::vector<std::byte> into(size, std::byte(1));
+            is_ready();
+            std::uint64_t sum = 0;
+            for (std::uint64_t i = 0; i < count; ++i) {
+                {
+                    const auto loan = from.blocking_borrow();
+                    std::memcpy(into.data(), loan->bytes().data(), size);
+                }
+                std::uint64_t number = 0;
+                std::memcpy(&number, into.data(), sizeof number);
+                sum = mix(sum, number);
+                (void)to.blocking_send(into);
+            }
+            return sum;
+        });
+}
+
+bench::sample streams_there_and_back(std::uint64_t count, std::size_t size, stream which) {
     std::array<int, 2> there{};
     std::array<int, 2> back{};
     for (auto* const fds : {&there, &back})
@@ -307,25 +355,185 @@ bench::sample streams_there_and_back(std::uint64_t count, stream which) {
     const auto result = across(
         count, 2,
         [&] {
-            message answer{};
+            std::vector<std::byte> payload(size, std::byte(7));
             for (std::uint64_t i = 0; i < count; ++i) {
-                const message next{i, 0};
-                write_all(there[1], &next, sizeof next);
-                (void)read_all(back[0], &answer, sizeof answer);
+                std::memcpy(payload.data(), &i, sizeof i);
+                write_all(there[1], payload.data(), size);
+                (void)read_all(back[0], payload.data(), size);
             }
         },
         [&](auto is_ready) {
             is_ready();
             std::uint64_t sum = 0;
-            message next{};
-            for (std::uint64_t i = 0; i < count && read_all(there[0], &next, sizeof next); ++i) {
-                sum = mix(sum, next.number);
-                write_all(back[1], &next, sizeof next);
+            std::vector<std::byte> payload(size, std::byte(1));
+            for (std::uint64_t i = 0; i < count && read_all(there[0], payload.data(), size); ++i) {
+                std::uint64_t number = 0;
+                std::memcpy(&number, payload.data(), sizeof number);
+                sum = mix(sum, number);
+                write_all(back[1], payload.data(), size);
             }
             return sum;
         });
     for (const int fd : {there[0], there[1], back[0], back[1]}) ::close(fd);
     return result;
+}
+
+// --- ZeroMQ ---
+
+#if defined(LEAT_BENCH_ZMQ)
+
+// One end of a connection. Made after the fork, which its threads would not survive.
+class zmq_end {
+public:
+    zmq_end(int kind, std::size_t messages) : context_(::zmq_ctx_new()), socket_(::zmq_socket(context_, kind)) {
+        check(socket_ != nullptr, "zmq_socket");
+        const int most = static_cast<int>(std::max<std::size_t>(messages, 1));
+        const int none = 0;
+        ::zmq_setsockopt(socket_, ZMQ_SNDHWM, &most, sizeof most);
+        ::zmq_setsockopt(socket_, ZMQ_RCVHWM, &most, sizeof most);
+        ::zmq_setsockopt(socket_, ZMQ_LINGER, &none, sizeof none);
+    }
+    zmq_end(const zmq_end&) = delete;
+    zmq_end& operator=(const zmq_end&) = delete;
+    ~zmq_end() {
+        ::zmq_close(socket_);
+        ::zmq_ctx_term(context_);
+    }
+    void bind(const std::string& address) { check(::zmq_bind(socket_, address.c_str()) == 0, "zmq_bind"); }
+    void connect(const std::string& address) { check(::zmq_connect(socket_, address.c_str()) == 0, "zmq_connect"); }
+    void send(const std::vector<std::byte>& message) {
+        check(::zmq_send(socket_, message.data(), message.size(), 0) >= 0, "zmq_send");
+    }
+    void receive(std::vector<std::byte>& into) {
+        check(::zmq_recv(socket_, into.data(), into.size(), 0) == static_cast<int>(into.size()), "zmq_recv");
+    }
+
+private:
+    void* context_;
+    void* socket_;
+};
+
+// Without a name in the file system.
+std::string new_address() {
+    static int made = 0;
+    return "ipc://@leat-bench-" + std::to_string(::getpid()) + "-" + std::to_string(++made);
+}
+
+bench::sample through_zmq(std::uint64_t count, std::size_t size, bool and_back) {
+    const std::string address = new_address();
+    const std::size_t between = ring_bytes_for(size) / (size + 16);
+    std::optional<zmq_end> here;
+    std::vector<std::byte> payload(size, std::byte(7));
+    return across(
+        count, and_back ? 2 : 1,
+        [&] {
+            for (std::uint64_t i = 0; i < count; ++i) {
+                std::memcpy(payload.data(), &i, sizeof i);
+                here->send(payload);
+                if (and_back) here->receive(payload);
+            }
+            if (and_back) here->send(payload);
+        },
+        [&](auto is_ready) {
+            zmq_end there(and_back ? ZMQ_PAIR : ZMQ_PULL, between);
+            there.bind(address);
+            is_ready();
+            std::vector<std::byte> into(size, std::byte(1));
+            there.receive(into);  // the one of prepare
+            std::uint64_t sum = 0;
+            for (std::uint64_t i = 0; i < count; ++i) {
+                there.receive(into);
+                std::uint64_t number = 0;
+                std::memcpy(&number, into.data(), sizeof number);
+                sum = mix(sum, number);
+                if (and_back) there.send(into);
+            }
+            if (and_back) {
+                // What it sent last leaves in a thread of ZeroMQ: until that has been received the other end says nothing.
+                there.receive(into);
+            }
+            return sum;
+        },
+        [&] {
+            here.emplace(and_back ? ZMQ_PAIR : ZMQ_PUSH, between);
+            here->connect(address);
+            here->send(payload);
+        });
+}
+
+#endif
+
+// --- Four senders ---
+
+// Runs send(first, last) of messages with these numbers in four processes, of which this is one.
+template <class Send>
+void in_four_processes(std::uint64_t count, Send send) {
+    std::array<pid_t, 3> others{};
+    for (std::uint64_t i = 0; i < others.size(); ++i) {
+        others.at(i) = ::fork();
+        check(others.at(i) >= 0, "fork");
+        if (others.at(i) == 0) {
+            send(count * i / 4, count * (i + 1) / 4);
+            ::_exit(0);
+        }
+    }
+    send(count * 3 / 4, count);
+    for (const pid_t each : others) ::waitpid(each, nullptr, 0);
+}
+
+bench::sample ring_from_four(std::uint64_t count) {
+    auto ring = made(leat::shared_ring<message>::create(4096, leat::ring_senders::many));
+    const auto keeps_it_open = made(ring.sender());
+    return across(
+        count, 1,
+        [&] {
+            in_four_processes(count, [&](std::uint64_t first, std::uint64_t last) {
+                auto out = made(ring.sender());
+                for (std::uint64_t i = first; i < last; ++i) (void)out.blocking_send({i, ~i});
+            });
+        },
+        [&](auto is_ready) {
+            auto in = made(ring.receiver());
+            is_ready();
+            std::uint64_t sum = 0;
+            for (std::uint64_t i = 0; i < count; ++i) sum += in.blocking_recv()->number;
+            return sum;
+        });
+}
+
+bench::sample pipe_from_four(std::uint64_t count) {
+    std::array<int, 2> fds{};
+    check(::pipe(fds.data()) == 0, "pipe");
+    const auto result = across(
+        count, 1,
+        [&] {
+            in_four_processes(count, [&](std::uint64_t first, std::uint64_t last) {
+                for (std::uint64_t i = first; i < last; ++i) {
+                    const message next{i, ~i};  // whole: pipe(7) promises that for so few bytes
+                    write_all(fds[1], &next, sizeof next);
+                }
+            });
+        },
+        [&](auto is_ready) {
+            is_ready();
+            std::uint64_t sum = 0;
+            message next{};
+            for (std::uint64_t i = 0; i < count && read_all(fds[0], &next, sizeof next); ++i) sum += next.number;
+            return sum;
+        });
+    ::close(fds[0]);
+    ::close(fds[1]);
+    return result;
+}
+
+void compare_zmq(bench::session& bench, const char* name, const char* unit, const bench::side& ours,
+                 std::uint64_t count, std::size_t size, bool and_back) {
+#if defined(LEAT_BENCH_ZMQ)
+    bench.compare(name, "ZeroMQ", unit, ours, [=] { return through_zmq(count, size, and_back); });
+#else
+    (void)unit, (void)ours, (void)count, (void)size, (void)and_back;
+    bench.skip(name, "ZeroMQ", "libzmq3-dev was not installed when this was built");
+#endif
 }
 
 }  // namespace
@@ -342,6 +550,9 @@ int main(int argc, char** argv) {
     bench.compare(
         "16 B", "Unix socket", unit, [=] { return typed(many); },
         [=] { return streamed(many, sizeof(message), stream::socket); });
+    compare_zmq(bench, "16 B", unit, [=] { return typed(many); }, many, sizeof(message), false);
+    bench.compare(
+        "16 B, four senders", "pipe", unit, [=] { return ring_from_four(many); }, [=] { return pipe_from_four(many); });
     const std::uint64_t very_many = bench.size(20'000'000, 5000);
     bench.compare(
         "16 B, in batches of 64", "one by one", unit, [=] { return typed_batches(very_many); },
@@ -363,19 +574,33 @@ int main(int argc, char** argv) {
         bench.compare(
             name.c_str(), "Unix socket", unit, [=] { return copied(count, size); },
             [=] { return streamed(count, size, stream::socket); });
+        compare_zmq(bench, name.c_str(), unit, [=] { return copied(count, size); }, count, size, false);
         bench.compare(
             name.c_str(), "one memcpy", unit, [=] { return copied(count, size); },
             [=] { return copied_in_one_process(count, size); });
         bench.compare((std::string(each.name) + ", in place").c_str(), "copied", unit,
                       [=] { return in_place(count, size); }, [=] { return copied(count, size); });
+
+        const std::uint64_t turns = bench.size(std::clamp<std::uint64_t>((std::uint64_t{256} << 20U) / size, 8, 20'000),
+                                               size > 1 << 20 ? 2 : 20);
+        const std::string both_ways = std::string(each.name) + ", there and back, half";
+        const auto ours = [=] { return bytes_there_and_back(turns, size); };
+        bench.compare(both_ways.c_str(), "pipe", unit, ours,
+                      [=] { return streams_there_and_back(turns, size, stream::pipe); });
+        bench.compare(both_ways.c_str(), "Unix socket", unit, ours,
+                      [=] { return streams_there_and_back(turns, size, stream::socket); });
+        compare_zmq(bench, both_ways.c_str(), unit, ours, turns, size, true);
     }
 
     const std::uint64_t turns = bench.size(50'000, 200);
     bench.compare(
-        "there and back, half", "pipe", unit, [=] { return rings_there_and_back(turns); },
-        [=] { return streams_there_and_back(turns, stream::pipe); });
+        "16 B, there and back, half", "pipe", unit, [=] { return rings_there_and_back(turns); },
+        [=] { return streams_there_and_back(turns, sizeof(message), stream::pipe); });
     bench.compare(
-        "there and back, half", "Unix socket", unit, [=] { return rings_there_and_back(turns); },
-        [=] { return streams_there_and_back(turns, stream::socket); });
+        "16 B, there and back, half", "Unix socket", unit, [=] { return rings_there_and_back(turns); },
+        [=] { return streams_there_and_back(turns, sizeof(message), stream::socket); });
+    compare_zmq(
+        bench, "16 B, there and back, half", unit, [=] { return rings_there_and_back(turns); }, turns, sizeof(message),
+        true);
     return bench.exit_code();
 }
