@@ -5,13 +5,16 @@
 #include <atomic>
 #include <core.hpp>
 #include <cstring>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <leat/task/timeout.hpp>
 #include <leat/task/when_all.hpp>
 #include <memory>
 #include <soak.hpp>
 #include <string>
+#include <sys/resource.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 #include "forked_child.hpp"
@@ -484,6 +487,21 @@ TEST(many_senders, senders_that_wait_for_room_learn_that_the_receiver_died) {
         co_await leat::when_all(wait(), kill_it());
     });
     waits.join();
+}
+
+// Else it would lose its turn in the middle.
+TEST(many_senders, a_process_that_cannot_be_looked_up_for_lack_of_descriptors_counts_as_alive) {
+    const auto here = leat::process_identity::self();
+    forked_child child([&] {
+        const rlimit few{64, 64};
+        if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
+        int last = -1;
+        for (int fd = 0; fd >= 0; fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) last = fd;
+        if (!here.alive()) return 2;
+        ::close(last);  // one is left, for the pidfd and not for /proc
+        return here.alive() ? 0 : 3;
+    });
+    EXPECT_EQ(child.wait(), 0);
 }
 
 // Scribbles over the words that all of them write: nobody reads or writes outside the ring, and each goes on, or says that it is

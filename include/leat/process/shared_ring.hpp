@@ -20,13 +20,13 @@
 // One sender and one receiver at a time, each moved and not copied, each used by one task or thread at a time; close() and
 // abandon by death may come at any time. Both are in the same pid namespace.
 //
-// Many senders: create(4096, leat::ring_senders::many). Any process, and any task in it, calls sender() for one of its own. Their
-// messages are received in the order of each; a batch that fits (try_send_many()) lies in one piece. A ring closes when the last
-// sender that is known has gone: those that have called sender(), and those of which the receiver was told by expect(). Who wants
-// it to stay open though nobody sends keeps a sender himself. They send in turn, each message a turn, which is some
-// times as expensive as alone; a slot that is reserved is a turn until it is committed or dropped, and try_send() of the others
-// says full meanwhile. A process that is stopped (SIGSTOP) in the middle of its turn holds up the others; one that is killed does
-// not, but for up to 50 ms of those who wait already.
+// Many senders: create(4096, leat::ring_senders::many). Any process, and any task or thread in it, calls sender() for one of its
+// own. The messages of each are received in its order; a batch that fits (try_send_many()) lies in one piece. The ring closes when
+// the last sender that is known has gone: those that have called sender(), and those of which the receiver was told by expect().
+// Who wants it to stay open while nobody sends keeps a sender himself. They send by turns, each message a turn, which costs about
+// twice as much as alone, and more where they contend. A slot that is reserved is a turn until it is committed or dropped;
+// meanwhile the others wait, and their try_send() says full. A process that is stopped (SIGSTOP) in its turn holds up the others; one
+// that is killed does not, but those who wait at that moment for up to 50 ms.
 //
 // What is promised when a process dies, by kill -9 too:
 //  1. A message is received whole or not at all: what was reserved and not committed was never there.
