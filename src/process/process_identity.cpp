@@ -17,11 +17,16 @@ namespace leat {
 namespace {
 
 // When the process began, in ticks since the start of the machine: field 22 of its stat (proc(5)). Without allocation.
-std::optional<std::uint64_t> start_of(pid_t pid) noexcept {
+// Nothing when there is no such process; or, then `is_unknown`, when the system is short of what it takes to look.
+std::optional<std::uint64_t> start_of(pid_t pid, bool& is_unknown) noexcept {
+    is_unknown = false;
     char path[32];
     std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
     const io::unique_fd file(::open(path, O_RDONLY | O_CLOEXEC));
-    if (!file) return {};
+    if (!file) {
+        is_unknown = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+        return {};
+    }
     char text[1024];
     const ssize_t got = ::read(file.get(), text, sizeof text);
     if (got <= 0) return {};
@@ -48,7 +53,8 @@ bool has_ended(int pidfd) noexcept {
 
 process_identity process_identity::of(pid_t pid) noexcept {
     if (pid <= 0) return {};
-    const auto start = start_of(pid);
+    bool is_unknown = false;
+    const auto start = start_of(pid, is_unknown);
     if (!start) return {};
     return process_identity(static_cast<std::uint64_t>(pid) << start_bits |
                             (*start & ((std::uint64_t{1} << start_bits) - 1)));
@@ -73,13 +79,14 @@ io::unique_fd process_identity::open(bool& ended) const noexcept {
         return {};
     }
     // Looked at once the descriptor holds the id: both are of one process then. Gone from /proc is ended.
-    errno = 0;
-    const process_identity now = of(pid());
-    if (now == process_identity() && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+    constexpr std::uint64_t start_mask = (std::uint64_t{1} << start_bits) - 1;
+    bool is_unknown = false;
+    const auto start = start_of(pid(), is_unknown);
+    if (is_unknown) {
         ended = has_ended(fd.get());
         return {};
     }
-    if (now != *this || has_ended(fd.get())) return {};
+    if (!start || (*start & start_mask) != (word_ & start_mask) || has_ended(fd.get())) return {};
     ended = false;
     return fd;
 }

@@ -516,6 +516,10 @@ bool ring_side::take_turn() noexcept {
     return true;
 }
 
+void ring_side::let_go() noexcept {
+    if (has_turn_ && ::getpid() == owner_) give_turn();
+}
+
 void ring_side::give_turn() noexcept {
     has_turn_ = false;
     seen_in_turn_ = seen_;

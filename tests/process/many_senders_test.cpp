@@ -358,6 +358,27 @@ TEST(many_senders, one_that_is_killed_in_its_turn_holds_up_nobody) {
     EXPECT_FALSE(in.peer_gone());
 }
 
+TEST(many_senders, a_fork_that_ends_gives_no_turn_of_its_parent_away) {
+    auto ring = made(byte_ring::create(4096, ring_senders::many));
+    auto in = made(ring.receiver());
+    auto out = made(ring.sender());
+    auto other = made(ring.sender());
+    auto slot = out.try_reserve(5);
+    forked_child child([&] {
+        {
+            const auto mine = std::move(*slot);
+        }
+        const auto end = std::move(out);
+        return 0;
+    });
+    EXPECT_EQ(child.wait(), 0);
+    EXPECT_EQ(other.try_send(bytes_of("x")).error(), ring_error::full);
+    std::memcpy(slot->bytes().data(), "whole", 5);
+    EXPECT_TRUE(slot->commit());
+    EXPECT_TRUE(other.try_send(bytes_of("x")));
+    EXPECT_EQ(in.try_recv().value().size(), 5U);
+}
+
 TEST(many_senders, who_waits_for_a_turn_gets_it_from_one_that_is_killed) {
     auto ring = made(byte_ring::create(4096, ring_senders::many));
     const auto in = made(ring.receiver());

@@ -144,9 +144,8 @@ public:
         return has(most) || has(least);
     }
     // Of a sender for which has() was true, and that does not pass on: another may have the turn.
-    void let_go() noexcept {
-        if (has_turn_) give_turn();
-    }
+    // Nothing in a fork of the process that took the place.
+    void let_go() noexcept;
     // Bytes of the window, as it was seen last.
     [[nodiscard]] std::uint64_t window() const noexcept { return seen_ - base_; }
     // Where the window begins.
