@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <ctime>
 #include <fmt/format.h>
 #include <stdexcept>
 #include <sys/ioctl.h>
@@ -75,6 +76,49 @@ struct employment {
 
 }  // namespace
 
+namespace {
+
+// A worker that writes line by line would wake us for each, which costs us both more than the line. So where one is quick and
+// has still much to answer, we look again after a moment instead of at once: in place, for some microseconds, since a thread
+// that waited for events would be woken all the same. One of a pool's workers at a time, so that the others do not wait long.
+class reading_rhythm {
+public:
+    // When the next rest may be; relaxed: it says nothing of other memory.
+    using rest_time = env::atomic<time_point::rep>;
+    explicit reading_rhythm(rest_time& next_rest) noexcept : next_rest_(next_rest) {}
+
+    // After each read: what it brought, and how many answers are to come.
+    void after(std::size_t bytes, std::size_t answers_left) noexcept {
+        const time_point now = env::now();
+        const bool soon = now - last_ < moment;
+        last_ = now;
+        if (bytes >= much || answers_left < many || (!soon && !rested_)) {
+            streak_ = 0;
+            rested_ = false;
+            return;
+        }
+        if (++streak_ < long_streak || now.time_since_epoch().count() < next_rest_.load(env::relaxed)) return;
+        rested_ = true;
+        next_rest_.store((now + between_rests).time_since_epoch().count(), env::relaxed);
+        const timespec pause{0, moment.count()};
+        ::nanosleep(&pause, nullptr);
+        last_ = env::now();
+    }
+
+private:
+    static constexpr std::chrono::nanoseconds moment = std::chrono::microseconds(20);  // the system makes some 70 of it
+    static constexpr std::chrono::nanoseconds between_rests = std::chrono::microseconds(90);
+    static constexpr std::size_t much = 4096;   // bytes: no wake-up is saved
+    static constexpr std::size_t many = 64;     // answers: they take longer than the rest
+    static constexpr unsigned long_streak = 8;  // of reads, each soon after the one before
+    rest_time& next_rest_;
+    time_point last_{};
+    unsigned streak_ = 0;
+    bool rested_ = false;  // before a read of this streak
+};
+
+}  // namespace
+
 struct persistent_pool::state {
     state(persistent_options from, context& line)
         : options(checked(std::move(from))), slots(options.workers, options.window), tasks(line) {}
@@ -95,7 +139,7 @@ struct persistent_pool::state {
     task<> read_answers(worker_slot& slot, employment& work, io::pipe_reader from);
     task<> see_it_die(worker_slot& slot, employment& work);
     task<> read_err(employment& work, io::pipe_reader from);
-    bool take_answers(worker_slot& slot, employment& work, message_cutter& text);
+    bool take_answers(worker_slot& slot, employment& work, message_cutter& text, std::size_t& left);
     void kill(worker_slot& slot, employment& work, reason why) noexcept;
 
     // --- Under the lock, unless said otherwise ---
@@ -115,7 +159,7 @@ struct persistent_pool::state {
     std::string command() const { return fmt::format("`{}`", fmt::join(options.child.argv, " ")); }
 
     const persistent_options options;
-    mutable env::mutex lock;  // guards all below but `tasks`
+    mutable env::mutex lock;  // guards all below but `next_rest` and `tasks`
     worker_slots slots;
     persistent_counts counts;
     bool employed = false;                 // the tasks of the slots were spawned
@@ -125,6 +169,7 @@ struct persistent_pool::state {
     unsigned killed_early = 0;             // of those, by SIGKILL
     time_point last_shortage{};            // when a start last lacked resources, with no worker running
     bool shortage_told = false;
+    reading_rhythm::rest_time next_rest{0};  // takes no lock
     scope tasks;
 };
 
@@ -412,6 +457,7 @@ task<> persistent_pool::state::read_answers(worker_slot& slot, employment& work,
     const auto buffer = std::make_unique_for_overwrite<char[]>(piece_bytes);
     const std::span<char> room(buffer.get(), piece_bytes);
     const bool timed = options.timeout != duration::max();
+    reading_rhythm rhythm(next_rest);
     message_cutter text(options.protocol, options.max_answer_bytes);
     while (!stop.stop_requested()) {
         time_point deadline = time_point::max();
@@ -431,7 +477,9 @@ task<> persistent_pool::state::read_answers(worker_slot& slot, employment& work,
         if (!got && got.error() == std::errc::timed_out) continue;
         if (!got || *got == 0) break;
         text.add({buffer.get(), *got});
-        if (!take_answers(slot, work, text)) co_return;
+        std::size_t left = 0;
+        if (!take_answers(slot, work, text, left)) co_return;
+        rhythm.after(*got, left);
     }
     from.close();
     work.output_ended.release();
@@ -446,7 +494,8 @@ task<> persistent_pool::state::see_it_die(worker_slot& slot, employment& work) {
 }
 
 // Hands out the answers in `text`. False when the worker was killed.
-bool persistent_pool::state::take_answers(worker_slot& slot, employment& work, message_cutter& text) {
+bool persistent_pool::state::take_answers(worker_slot& slot, employment& work, message_cutter& text,
+                                          std::size_t& left) {
     std::optional<reason> fault;
     {
         env::lock_guard held(lock);
@@ -478,6 +527,7 @@ bool persistent_pool::state::take_answers(worker_slot& slot, employment& work, m
             finish(slot.sent.front());
             slot.sent.pop_front();
         }
+        left = slot.load();
         if (any) {
             if (slot.load() == 0) slot.exclusive = false;
             slot.oldest_since = env::now();

@@ -252,9 +252,9 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     if (auto gate = gate_of(command, messages)) plan.graph.from = gated(std::move(plan.graph.from), std::move(gate));
     plan.output = command.output;
     plan.told_by = "command";
-    // What starts processes leaves the CPUs to them; one thread starts some thousands a second.
+    // The CPUs are the processes'; one thread starts some thousands a second.
     constexpr unsigned cpus_per_thread = 4;
-    if (!command.persistent) plan.threads = std::max(1U, effective_machine().worker_count / cpus_per_thread);
+    plan.threads = std::max(1U, effective_machine().worker_count / cpus_per_thread);
     const exit_code code = run_session(std::move(plan), messages);
     if (rules.log && !rules.log->mismatch().empty()) throw usage_error(rules.log->mismatch());
     return code;
