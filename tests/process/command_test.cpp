@@ -64,6 +64,23 @@ TEST(command, input_and_output_larger_than_pipes_go_through) {
     EXPECT_EQ(done.out.text(), text);
 }
 
+// One that fills a pipe before it is read makes those after it be read at once, for a while.
+TEST(command, outputs_come_whole_whether_they_are_read_at_the_end_or_at_once) {
+    const auto large = shell("head -c 200000 /dev/zero; head -c 100000 /dev/zero >&2");
+    const auto small = shell("echo out; echo err >&2");
+    for (int i = 0; i < 150; ++i) {
+        const bool is_large = i % 70 == 3;
+        const command_result done = run(is_large ? large : small);
+        ASSERT_TRUE(done.status.success());
+        ASSERT_EQ(done.out.size(), is_large ? 200'000U : 4U);
+        ASSERT_EQ(done.err.size() + done.err_omitted_bytes >= 100'000, is_large);
+        if (!is_large) {
+            ASSERT_EQ(done.out.text() + done.err, "out\nerr\n");
+        }
+        ASSERT_FALSE(done.output_held_open);
+    }
+}
+
 TEST(command, without_input_reads_nothing) { EXPECT_EQ(run(command_options({"wc", "-c"})).out.text(), "0\n"); }
 
 TEST(command, that_never_reads_its_input_is_no_error) {
