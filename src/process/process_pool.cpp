@@ -201,7 +201,7 @@ process_pool::~process_pool() = default;
 
 unsigned process_pool::workers() const noexcept { return state_->options.workers; }
 
-void process_pool::submit(std::shared_ptr<pool_job> job) {
+void process_pool::submit(const std::shared_ptr<pool_job>& job) {
     const std::size_t end = job->end;
     job->end = 0;
     extend(job, end);

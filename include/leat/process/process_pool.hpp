@@ -126,7 +126,7 @@ public:
     future<value_of<Function>> apply_async(Argument&&... argument) {
         auto job = std::make_shared<detail::call_job<Function>>(item<Function>(std::forward<Argument>(argument)...));
         future<value_of<Function>> end = job->get_future();
-        submit(std::move(job));
+        submit(job);
         return end;
     }
 
@@ -254,7 +254,7 @@ private:
         }
     }
 
-    void submit(std::shared_ptr<detail::pool_job> job);
+    void submit(const std::shared_ptr<detail::pool_job>& job);
     // It has items up to `end` now.
     void extend(const std::shared_ptr<detail::pool_job>& job, std::size_t end);
     void give_up(detail::pool_job& job) noexcept;
