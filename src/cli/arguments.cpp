@@ -242,9 +242,11 @@ void add_each(CLI::App& each, each_arguments& to, raw_texts& raw) {
     each.prefix_command();
 }
 
+// Whether a word that may be a number, in the forms of -j, is a file instead.
 bool is_file(const std::string& text) {
     std::error_code ignored;
-    return std::filesystem::is_regular_file(text, ignored);
+    return text != "auto" && text.find_first_not_of("0123456789+-%") != std::string::npos &&
+           std::filesystem::is_regular_file(text, ignored);
 }
 
 void finish_sandbox(each_arguments& to, const raw_texts& raw) {

@@ -10,8 +10,7 @@ namespace leat::cli {
 task<std::shared_ptr<start_gate::place>> start_gate::enter() {
     if (rules_.settle > duration::zero()) co_await sleep_until(next_start_);
     for (;;) {
-        const unsigned places = std::max(rules_.places(), 1U);
-        if (running() < places && (!rules_.has_room || rules_.has_room())) break;
+        if (taken() < places() && has_room()) break;
         (void)co_await left_.wait_for(rules_.look_again);
     }
     next_start_ = env::now() + rules_.settle;
@@ -31,7 +30,7 @@ task<std::shared_ptr<start_gate::place>> start_gate::enter() {
 
 task<> start_gate::crowded_out(place& job) {
     do co_await sleep_for(rules_.look_again);
-    while (!is_youngest_of_several(job) || !rules_.is_crowded());
+    while (!is_youngest_of_several(job) || !is_crowded());
 }
 
 task<> start_gate::room_again(place& job) {
@@ -42,7 +41,7 @@ task<> start_gate::room_again(place& job) {
             const std::scoped_lock held(lock_);
             is_alone = running_jobs_.empty();
         }
-        if (is_alone || !rules_.has_room || rules_.has_room()) break;
+        if (is_alone || has_room()) break;
         co_await sleep_for(rules_.look_again);
     }
     runs(job);
@@ -69,7 +68,22 @@ void start_gate::rests(place& job) noexcept {
     running_jobs_.erase(std::exchange(job.started_as_, 0));
 }
 
-std::size_t start_gate::running() const {
+unsigned start_gate::places() {
+    const std::scoped_lock held(asking_);
+    return std::max(rules_.places(), 1U);
+}
+
+bool start_gate::has_room() {
+    const std::scoped_lock held(asking_);
+    return !rules_.has_room || rules_.has_room();
+}
+
+bool start_gate::is_crowded() {
+    const std::scoped_lock held(asking_);
+    return rules_.is_crowded();
+}
+
+std::size_t start_gate::taken() const {
     const std::scoped_lock held(lock_);
     return taken_;
 }

@@ -17,6 +17,7 @@
 
 namespace leat::cli {
 
+// Called by one at a time.
 struct gate_rules {
     std::function<unsigned()> places;  // so many jobs at a time; asked for each start, and while one is waited for
     std::function<bool()> has_room;    // whether the machine bears one more job; null: always
@@ -60,10 +61,14 @@ private:
     void leave(place& gone) noexcept;
     void runs(place& job);
     void rests(place& job) noexcept;
-    [[nodiscard]] std::size_t running() const;
+    [[nodiscard]] std::size_t taken() const;
+    [[nodiscard]] unsigned places();
+    [[nodiscard]] bool has_room();
+    [[nodiscard]] bool is_crowded();
     [[nodiscard]] bool is_youngest_of_several(const place& job) const;
 
-    gate_rules rules_;
+    std::mutex asking_;
+    gate_rules rules_;  // what it holds is called under asking_
     time_point next_start_{};
     auto_reset_event left_;
     mutable std::mutex lock_;

@@ -250,6 +250,13 @@ TEST(jobs_file, that_says_nothing_good_at_first_or_is_for_persistent_workers_is_
     EXPECT_EQ(run_leat({"each", "-j", place.file("good"), "--", "echo", ":::", "a"}).out, "a\n");
 }
 
+TEST(jobs_file, is_not_what_a_number_means) {
+    const scratch place;
+    (void)place.write("2", "no number");
+    leat_process process({"each", "-j", "2", "--", "echo", ":::", "a"});
+    EXPECT_EQ(process.in_directory(place.file("")).start().wait().out, "a\n");
+}
+
 TEST(memfree, keeps_items_back_that_an_interrupt_leaves_out) {
     leat_process process({"each", "--memfree", "1000000G", "--report", "/dev/stdout", "--", "echo", ":::", "a", "b"});
     process.start();
