@@ -414,9 +414,9 @@ output_mode output_of(const each_arguments& to, const raw_texts& raw) {
             fmt::format("{}: prints what a command writes while it runs, which does not go with {}", option, what));
     };
     if (raw.lines && raw.ungrouped) refuse("--ungroup");
-    if (to.keep_order) refuse("-k: there outputs wait for their turn");
     if (to.persistent) refuse("--persistent, where a command answers item by item");
     if (raw.lines) return output_mode::lines;
+    if (to.keep_order) refuse("-k, where outputs wait for their turn");
     if (to.tag) refuse("--tag");
     if (!to.results.empty()) refuse("--results");
     return output_mode::ungrouped;

@@ -134,6 +134,7 @@ public:
             result.failure = problem.what();
         }
         if (one.is_left_out(options.child.argv)) {
+            if (command_->rules.live) co_await command_->rules.live->done(number);
             in.ack.skip();
             co_return;
         }
@@ -143,16 +144,21 @@ public:
             co_await command_->starts.turn();
             one.starts();
             std::optional<live_job> live;
-            if (command_->rules.live) live.emplace(*command_->rules.live, result.text()).listen(options);
+            if (command_->rules.live) {
+                live.emplace(*command_->rules.live, result.text(), number);
+                co_await live->listen(options);
+            }
             const bool may_be_ended = given.place && given.place->gate().may_crowd_out();
             auto running = may_be_ended ? run_while_there_is_room(std::move(options), given)
                                         : run(std::move(options), given.block.get());
             outcome<command_result> ended = co_await running.as_outcome();
             if (live) {
                 co_await live->finish();
-                result.printed_bytes = live->out_bytes();
+                result.printed_bytes = live->printed_bytes();
             }
             retryable = take(std::move(ended), result);
+            if (live)
+                if (auto unprinted = live->take_unprinted()) result.out = std::move(*unprinted);
         }
         co_await one.conclude(retryable, out);
     }

@@ -43,6 +43,7 @@ private:
             const auto keep = [this, &result] { rules_.folder->write(result); };
             co_await blocking(keep);
         }
+        if (rules_.live) co_await rules_.live->done(result.number);
         if (rules_.log && result.job) rules_.log->add(*result.job);
         in.ack.commit();
         if (rules_.halts) rules_.halts->output_written(result.failure.empty());

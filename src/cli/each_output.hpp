@@ -5,6 +5,7 @@
 #include <cli/data_out.hpp>
 #include <cli/halt.hpp>
 #include <cli/job_log.hpp>
+#include <cli/live_output.hpp>
 #include <cli/result_folder.hpp>
 #include <cli/screen.hpp>
 #include <memory>
@@ -21,6 +22,7 @@ struct output_rules {
     std::shared_ptr<const result_folder> folder;
     std::shared_ptr<job_log> log;
     std::shared_ptr<halt_watch> halts;
+    std::shared_ptr<live_output> live;
 };
 
 std::shared_ptr<stage> each_output(output_rules rules);

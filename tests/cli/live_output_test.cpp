@@ -1,8 +1,8 @@
 // `leat each --line-buffer` and `--ungroup`: outputs that are printed while their jobs run.
 #include "leat_process.hpp"
 
-#include <algorithm>
 #include <child_output.hpp>
+#include <filesystem>
 #include <gmock/gmock.h>
 #include <map>
 
@@ -88,6 +88,48 @@ TEST(line_buffer, a_line_that_is_longer_than_memory_should_hold_comes_whole_and_
     EXPECT_EQ(rest, "endend") << "as GNU parallel does";
 }
 
+// As GNU parallel does.
+TEST(line_buffer, with_keep_order_the_first_job_is_printed_as_it_comes_and_the_next_when_it_is_done) {
+    const scratch place;
+    leat_process process(each({"-k", "--lb", "-j", "3", "--tag"},
+                              {"sh", "-c",
+                               "echo begun; echo oops >&2; touch \"$1/begun$0\"; "
+                               "while ! test -e \"$1/go$0\"; do sleep 0.02; done; printf 'ended'; echo",
+                               "{}", place.file(""), ":::", "1", "2", "3"}));
+    process.start();
+    for (const char* job : {"begun1", "begun2", "begun3"})
+        ASSERT_TRUE(eventually([&] { return std::filesystem::exists(place.file(job)); }));
+    EXPECT_TRUE(eventually([&] { return process.out_so_far() == "1\tbegun\n"; }));
+    (void)place.write("go2", "");
+    (void)place.write("go1", "");
+    EXPECT_TRUE(eventually([&] {
+        return process.out_so_far() == "1\tbegun\n1\tended\n2\tbegun\n2\tended\n3\tbegun\n";
+    })) << process.out_so_far();
+    (void)place.write("go3", "");
+    const leat_end end = process.wait();
+    EXPECT_EQ(end.code, 0);
+    EXPECT_EQ(end.out, "1\tbegun\n1\tended\n2\tbegun\n2\tended\n3\tbegun\n3\tended\n");
+    EXPECT_EQ(end.err, "1\toops\n2\toops\n3\toops\n");
+}
+
+TEST(line_buffer, with_keep_order_outputs_are_those_without_it_whatever_is_left_out_or_fails) {
+    const scratch place;
+    const words command{"sh", "-c",
+                        "seq $0 $(($0 * 3)); sleep 0.00$(($0 % 5)); seq $(($0 % 7)); exit $(($0 % 11 == 0))"};
+    std::string items;
+    for (int item = 1; item <= 60; ++item) items += std::to_string(item) + "\n";
+    const leat_end whole =
+        run_leat(each({"-k", "-j", "4", "--retries", "1", "--joblog", place.file("log")}, command), items);
+    const leat_end live = run_leat(each({"-k", "-j", "4", "--lb"}, command), items);
+    EXPECT_EQ(live.out, whole.out);
+    EXPECT_EQ(live.err, whole.err);
+    const leat_end again =
+        run_leat(each({"-k", "--lb", "-j", "4", "--joblog", place.file("log"), "--resume-failed"}, command), items);
+    EXPECT_EQ(again.code, 1);
+    EXPECT_THAT(again.out, testing::StartsWith("11\n12\n"));
+    EXPECT_THAT(again.err, HasSubstr("5 of 60 items failed"));
+}
+
 TEST(line_buffer, results_and_the_job_log_are_as_without_it) {
     const scratch place;
     const leat_end end = run_leat(each({"--lb", "--results", place.file("kept"), "--joblog", place.file("log")},
@@ -133,8 +175,8 @@ TEST(line_buffer, a_reader_that_goes_early_or_a_full_disk_ends_it_with_one_messa
 }
 
 TEST(line_buffer, what_does_not_go_with_it_is_refused) {
-    for (const words& wrong : {words{"--lb", "-k"}, words{"--lb", "--persistent"}, words{"-u", "--lb"},
-                               words{"-u", "--tag"}, words{"-u", "--results", "/nonexistent/x"}, words{"-u", "-k"}}) {
+    for (const words& wrong : {words{"--lb", "--persistent"}, words{"-u", "--lb"}, words{"-u", "--tag"},
+                               words{"-u", "--results", "/nonexistent/x"}, words{"-u", "-k"}}) {
         const leat_end end = run_leat(each(wrong, {"cat", ":::", "a"}));
         EXPECT_EQ(end.code, 2) << testing::PrintToString(wrong);
         EXPECT_THAT(end.err, HasSubstr("does not go with"));
