@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cli/each_items.hpp>
 #include <fmt/format.h>
+#include <new>
 
 #include <leat/base/exception_text.hpp>
 #include <leat/base/log.hpp>
@@ -132,6 +133,8 @@ public:
                 command_->arguments.fill(given.parts, number, given.place ? given.place->slot() : slot_);
         } catch (const permanent_error& problem) {
             result.failure = problem.what();
+        } catch (const std::bad_alloc&) {
+            result.failure = current_exception_text();
         }
         if (one.is_left_out(options.child.argv)) {
             if (command_->rules.live) co_await command_->rules.live->done(number);
@@ -234,6 +237,9 @@ private:
         } catch (const spool_error& failed) {
             result.failure = fmt::format("its output could not be kept: {}", failed.what());
             return false;
+        } catch (const std::bad_alloc&) {
+            result.failure = current_exception_text();
+            return true;
         }
     }
 
@@ -294,10 +300,10 @@ private:
         one.starts();
         // One that has cost a worker its life is tried again without neighbours, who would share its fate.
         const bool suspect = given.attempts > 1;
-        outcome<std::string> answered = co_await pool_.call(given.text(), suspect).as_outcome();
         bool retryable = false;
         try {
-            result.out.append(std::move(answered).get().append(end_mark_));
+            std::string answer = co_await pool_.call(given.text(), suspect);
+            result.out.append(answer.append(end_mark_));
         } catch (const worker_failed& failed) {
             result.failure = failed.what();
             result.err = failed.err();
@@ -306,6 +312,8 @@ private:
                 result.signal = failed.status()->signal();
                 result.exit_value = failed.status()->code();
             }
+        } catch (const std::bad_alloc&) {
+            result.failure = current_exception_text();
         }
         co_await one.conclude(retryable, out);
     }

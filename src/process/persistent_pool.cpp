@@ -6,10 +6,12 @@
 #include <csignal>
 #include <ctime>
 #include <fmt/format.h>
+#include <new>
 #include <stdexcept>
 #include <sys/ioctl.h>
 
 #include <leat/base/bug.hpp>
+#include <leat/base/exception_text.hpp>
 #include <leat/base/log.hpp>
 #include <leat/io/pipe.hpp>
 #include <leat/task/scope.hpp>
@@ -69,6 +71,7 @@ struct employment {
     // Why it was killed; nothing: it ends by itself. Under the pool's lock while companions run.
     std::optional<reason> fault;
     bool out_of_turn = false;
+    bool no_memory = false;  // for an answer
     semaphore output_ended{0};
     bool leaving = false;  // its input was closed, since nothing more will come
     bool stopped = false;  // the pool was stopped
@@ -412,16 +415,28 @@ task<> persistent_pool::state::write_items(worker_slot& slot, employment& work) 
     std::string batch;
     for (;;) {
         bool leave = false;
+        bool any_failed = false;
         {
             env::lock_guard held(lock);
             if (slot.sent.empty() && !slot.assigned.empty()) slot.oldest_since = env::now();
             while (!slot.assigned.empty() && batch.size() < piece_bytes) {
                 pool_item& next = *slot.assigned.front();
-                next.offset = work.handed + batch.size();
-                if (next.many) batch.append(next.text, next.begin);
-                else append_message(batch, next.text, options.protocol);
-                slot.sent.push_back(std::move(slot.assigned.front()));
+                const std::size_t had = batch.size();
+                next.offset = work.handed + had;
+                try {
+                    if (next.many) batch.append(next.text, next.begin);
+                    else append_message(batch, next.text, options.protocol);
+                    slot.sent.push_back(slot.assigned.front());
+                } catch (const std::bad_alloc&) {
+                    batch.resize(had);
+                    fail(slot.assigned.front(), worker_failure(reason::bad_item, current_exception_text()));
+                    any_failed = true;
+                }
                 slot.assigned.pop_front();
+            }
+            if (any_failed) {
+                if (slot.load() == 0) slot.exclusive = false;
+                slots.dispatch();
             }
             leave = batch.empty() && is_finished(slot);
             if (leave) slot.resting = work.leaving = true;
@@ -476,10 +491,16 @@ task<> persistent_pool::state::read_answers(worker_slot& slot, employment& work,
         auto got = co_await from.read_some(room, deadline);
         if (!got && got.error() == std::errc::timed_out) continue;
         if (!got || *got == 0) break;
-        text.add({buffer.get(), *got});
-        std::size_t left = 0;
-        if (!take_answers(slot, work, text, left)) co_return;
-        rhythm.after(*got, left);
+        try {
+            text.add({buffer.get(), *got});
+            std::size_t left = 0;
+            if (!take_answers(slot, work, text, left)) co_return;
+            rhythm.after(*got, left);
+        } catch (const std::bad_alloc&) {
+            work.no_memory = true;
+            kill(slot, work, reason::too_long);
+            co_return;
+        }
     }
     from.close();
     work.output_ended.release();
@@ -651,6 +672,7 @@ void persistent_pool::state::blame(worker_slot& slot, const employment& work, co
                 return fmt::format("gave no answer in {} ms, and was killed",
                                    std::chrono::duration_cast<std::chrono::milliseconds>(options.timeout).count());
             case reason::too_long:
+                if (work.no_memory) return std::string("gave an answer for which memory was out, and was killed");
                 return fmt::format("gave an answer of more than {} bytes, and was killed", options.max_answer_bytes);
             case reason::no_answer:
                 return std::string("closed its input or output without an answer, and was killed");
