@@ -158,8 +158,10 @@ unsigned jobs_within_limits(unsigned wanted, screen& messages) {
     constexpr rlim_t of_a_starting_job = 7;
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
-    const rlim_t cpus = effective_machine().worker_count;
     const rlim_t room = std::max(limit.rlim_cur, of_ours + of_a_starting_job) - of_ours;
+    const auto most_asked_for = wanted > 0 ? rlim_t{wanted} : static_cast<rlim_t>(::sysconf(_SC_NPROCESSORS_ONLN));
+    if (room / of_a_starting_job >= most_asked_for) return wanted;
+    const rlim_t cpus = effective_machine().worker_count;  // costs some dozen files
     const rlim_t fitting = room <= cpus * of_a_starting_job ? room / of_a_starting_job
                                                             : cpus + (room - cpus * of_a_starting_job) / of_a_job;
     const auto most = static_cast<unsigned>(std::min<rlim_t>(fitting, stage_policy::most_jobs));
