@@ -193,7 +193,7 @@ private:
             wait = others_run ? 50ms : 2 * wait;
         }
     }
-    static task<command_result> run_while_there_is_room(command_options options, each_item& given) {
+    task<command_result> run_while_there_is_room(command_options options, each_item& given) {
         start_gate& gate = given.place->gate();
         if (given.attempts > 1) co_await gate.room_again(*given.place);
         auto first = co_await when_any(run(std::move(options), given.block.get()), gate.crowded_out(*given.place));
@@ -276,7 +276,7 @@ std::string_view end_mark_of(worker_protocol protocol) {
 class per_job_worker final : public stage_worker {
 public:
     per_job_worker(persistent_pool& pool, const persistent_options& options, const job_rules& rules,
-                   const block_rules& blocks)
+                   const pace_rules& blocks)
         : pool_(pool), options_(options), end_mark_(end_mark_of(options.protocol)), rules_(rules), blocks_(blocks) {}
 
     task<> process(item& in, emitter& out) override {
@@ -381,12 +381,12 @@ private:
     const persistent_options& options_;
     std::string_view end_mark_;  // behind an answer in the output
     const job_rules& rules_;
-    const block_rules& blocks_;
+    const pace_rules& blocks_;
 };
 
 class per_job_stage final : public stage {
 public:
-    per_job_stage(persistent_options options, job_rules rules, block_rules blocks)
+    per_job_stage(persistent_options options, job_rules rules, pace_rules blocks)
         : options_(std::move(options)), rules_(std::move(rules)), blocks_(std::move(blocks)) {}
     [[nodiscard]] unsigned items_per_job() const noexcept override { return options_.window; }
     task<> start(unsigned jobs) override {
@@ -406,7 +406,7 @@ public:
 private:
     persistent_options options_;
     job_rules rules_;
-    block_rules blocks_;
+    pace_rules blocks_;
     std::unique_ptr<persistent_pool> pool_;
 };
 
@@ -420,7 +420,7 @@ std::shared_ptr<stage> commands_shown(command_template arguments) {
     return std::make_shared<per_item_stage>(
         std::make_shared<item_command>(std::move(arguments), command_options(), job_rules(), true));
 }
-std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules, block_rules blocks) {
+std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules, pace_rules blocks) {
     return std::make_shared<per_job_stage>(std::move(options), std::move(rules), std::move(blocks));
 }
 

@@ -36,10 +36,10 @@ std::shared_ptr<stage> commands_shown(command_template arguments);
 // Long-lived processes that are given items and answer them; the workers are as many as the stage has jobs.
 // With a pace, items may come in blocks, of one worker each, as the pace is told they should; `rules` then has no log, no delay
 // and no halts. `window_follows`: a worker may hold some blocks, however many items that is; else options.window.
-struct block_rules {
+struct pace_rules {
     std::shared_ptr<block_pace> pace;
     bool window_follows = false;
 };
-std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules, block_rules blocks = {});
+std::shared_ptr<stage> command_per_job(persistent_options options, job_rules rules, pace_rules blocks = {});
 
 }  // namespace leat::cli
