@@ -320,7 +320,11 @@ private:
 
     task<> process_block(each_block& block, emitter& out) {
         const time_point start = env::now();
-        co_await call_many(block, out);
+        try {
+            co_await call_many(block, out);
+        } catch (const std::bad_alloc&) {
+            throw permanent_error(current_exception_text());  // some may have been given on: it is not tried again
+        }
         set_pace(block.count, env::now() - start);
     }
     task<> conclude(persistent_pool::many_answers answered, emitter& out) {

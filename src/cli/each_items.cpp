@@ -25,6 +25,8 @@ using parts = std::vector<std::string>;
 
 std::string joined(const parts& all) { return fmt::format("{}", fmt::join(all, " ")); }
 
+constexpr std::size_t most_in_block = std::size_t{64} << 10U;  // bytes
+
 std::string block_name(std::uint64_t number) { return fmt::format("block {}", number); }
 
 // The values of a source, one after the other.
@@ -56,7 +58,7 @@ public:
         for (;;) {
             std::size_t count = 0;
             std::size_t end = scanned_;
-            for (; count < most; ++count) {
+            for (; count < most && (count == 0 || end - at_ < most_in_block); ++count) {
                 const auto found = text_.find(delimiter_, end);
                 if (found == std::string::npos) break;
                 end = found + 1;
@@ -71,6 +73,7 @@ public:
         if (text_.empty()) co_return std::nullopt;
         co_return each_block{std::exchange(text_, {}) + delimiter_, 1};
     }
+    [[nodiscard]] char delimiter() const noexcept { return delimiter_; }
     // Of a list; nothing for a file.
     [[nodiscard]] std::optional<std::uint64_t> total() const noexcept {
         if (in_) return std::nullopt;
@@ -274,9 +277,30 @@ private:
     task<> run_blocks(source_output& out) {
         value_reader& from = groups_.front().sources.front();
         while (auto block = co_await from.next_block(rules_.blocks->items())) {
+            if (block->text.size() > most_in_block) {
+                co_await emit_each(std::move(*block), from.delimiter(), out);
+                continue;
+            }
             payload next(std::move(*block));
             co_await out.emit(std::move(next));
         }
+    }
+    // Large items go by themselves: they cost so much that it does not matter, and memory may be short.
+    task<> emit_each(each_block block, char delimiter, source_output& out) {
+        while (block.count > 1) {
+            const std::size_t end = block.text.find(delimiter);
+            parts one;
+            one.push_back(block.text.substr(0, end));
+            block.text.erase(0, end + 1);
+            --block.count;
+            payload next{each_item(std::move(one))};
+            co_await out.emit(std::move(next));
+        }
+        block.text.pop_back();
+        parts last;
+        last.push_back(std::move(block.text));
+        payload next{each_item(std::move(last))};
+        co_await out.emit(std::move(next));
     }
     task<> run_loaded(source_output& out) {
         const std::uint64_t all = know_combinations(0);

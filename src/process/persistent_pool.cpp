@@ -429,6 +429,7 @@ task<> persistent_pool::state::write_items(worker_slot& slot, employment& work) 
                     slot.sent.push_back(slot.assigned.front());
                 } catch (const std::bad_alloc&) {
                     batch.resize(had);
+                    slot.messages -= next.left();
                     fail(slot.assigned.front(), worker_failure(reason::bad_item, current_exception_text()));
                     any_failed = true;
                 }

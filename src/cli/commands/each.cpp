@@ -224,8 +224,7 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
     constexpr unsigned most_by_file = 1024;
     policy.jobs = command.jobs_file.empty() ? jobs_within_limits(command.jobs, messages) : most_by_file;
     policy.buffer_items = command.persistent ? 16 : 1;  // what waits here is still done after a Ctrl-C
-    // Of a block each item that fails is tried again by the stage.
-    policy.retry.max = pace == nullptr ? tries - 1 : 0;
+    policy.retry.max = tries - 1;                       // of a block each item that fails is tried again by the stage
     policy.retry.first_delay = std::chrono::nanoseconds(0);
     policy.error = command.dead_letters.empty() ? on_error::keep_going : on_error::dead_letter;
     session_plan plan;
