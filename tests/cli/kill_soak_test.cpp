@@ -116,9 +116,9 @@ TEST(kill_soak, a_thousand_workers_killed_during_a_million_items_cost_none_and_l
         fs::create_directory(place.file("temporary"));
         const auto shared_before = shared_objects_of_leat();
         pipe_pair out;
-        leat_process::words words{"each",         "-k",   "-j",       std::to_string(jobs),
-                                  "--retries",    "1000", "--report", place.file("report.json"),
-                                  "--persistent", "--"};
+        // With a small window, so that the workers are not done long before their answers are read here.
+        leat_process::words words{"each",      "-k",   "-j",       std::to_string(jobs),      "--window",     "8",
+                                  "--retries", "1000", "--report", place.file("report.json"), "--persistent", "--"};
         for (const std::string& word : echo_worker(place)) words.push_back(word);
         leat_process process(words);
         process.input(numbers(items)).output_to(out.writer()).after("export TMPDIR=" + place.file("temporary")).start();
