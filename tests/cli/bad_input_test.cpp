@@ -241,6 +241,7 @@ TEST(bad_input, with_32_descriptors_all_is_done_by_fewer_jobs) {
 }
 
 TEST(bad_input, too_few_descriptors_for_anything_are_told_of) {
+    if (leat::sanitizer::any) GTEST_SKIP() << "sanitizers need descriptors of their own";
     const leat_end none = run_leat_after("ulimit -n 8", {"each", "--", "echo"}, numbers(20));
     EXPECT_EQ(none.code, 4);
     EXPECT_THAT(none.err, HasSubstr("Too many open files"));
