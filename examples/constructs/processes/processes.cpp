@@ -9,8 +9,8 @@
 #include <leat/process/persistent_pool.hpp>
 #include <leat/process/process_event.hpp>
 #include <leat/process/process_mutex.hpp>
-#include <leat/process/process_pool.hpp>
 #include <leat/process/process_pipe.hpp>
+#include <leat/process/process_pool.hpp>
 #include <leat/process/process_queue.hpp>
 #include <leat/process/process_semaphore.hpp>
 #include <leat/process/shared_array.hpp>
