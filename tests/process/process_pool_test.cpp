@@ -123,21 +123,17 @@ std::vector<int> up_to(int count) {
     return all;
 }
 
-// Runs body(pool), and closes the pool on every path.
 template <class Body>
 void with_pool(leat::pool_options options, Body body) {
+    std::vector<int> pids;
     leat::run(leat::run_options(2), [&]() -> leat::task<> {
-        leat::process_pool pool(options);
-        std::exception_ptr error;
-        try {
+        const auto all = [&](leat::process_pool& pool) -> leat::task<> {
             co_await body(pool);
-        } catch (...) {
-            error = std::current_exception();
-        }
-        co_await pool.close();
-        EXPECT_TRUE(pool.pids().empty());
-        if (error) std::rethrow_exception(error);
+            pids = pool.pids();
+        };
+        co_await leat::with_process_pool(options, all);
     });
+    for (const int pid : pids) EXPECT_NE(::kill(pid, 0), 0) << "worker " << pid << " is left";
 }
 leat::pool_options two() { return leat::pool_options(2); }
 
@@ -565,6 +561,32 @@ TEST(process_pool, a_closed_pool_refuses_calls) {
             refused = failed.why() == leat::worker_failed::reason::closed;
         }
         EXPECT_TRUE(refused);
+    });
+}
+
+leat::task<int> sum_of_squares(leat::process_pool& pool, const std::vector<int>& items) {
+    const auto squares = co_await pool.map<squared>(items);
+    co_return std::accumulate(squares.begin(), squares.end(), 0);
+}
+leat::task<> endless(leat::process_pool& pool, int* pid) {
+    *pid = co_await pool.apply<own_pid>();
+    (void)co_await pool.apply<takes_ms>(60'000);
+}
+
+TEST(process_pool, with_process_pool_closes_the_pool_after_a_value_an_error_and_a_stop) {
+    leat::run(leat::run_options(2), []() -> leat::task<> {
+        const std::vector<int> items{1, 2, 3};
+        EXPECT_EQ(co_await leat::with_process_pool(two(), sum_of_squares, items), 14);
+        int pid = 0;
+        auto late = leat::timeout(leat::with_process_pool(two(), endless, &pid), 300ms);
+        bool ended = false;
+        try {
+            co_await std::move(late);
+        } catch (...) {
+            ended = true;
+        }
+        EXPECT_TRUE(ended);
+        EXPECT_TRUE(pid == 0 || ::kill(pid, 0) != 0);
     });
 }
 

@@ -3,10 +3,13 @@
 //
 //   int count_words(const std::string& file) { … }
 //
-//   leat::process_pool pool(4);                                            // inside a task
-//   std::vector<int> counts = co_await pool.map<count_words>(files);
-//   int one = co_await pool.apply<count_words>("README.md");
-//   co_await pool.close();                                                 // before it is destroyed, on every path: see finally()
+//   leat::task<> program(leat::process_pool& pool) {
+//       std::vector<int> counts = co_await pool.map<count_words>(files);
+//       int one = co_await pool.apply<count_words>("README.md");
+//   }
+//   co_await leat::with_process_pool(leat::pool_options(4), program);      // closes the pool on every path
+//
+// A bare process_pool is the expert's form: it must be closed before it is destroyed, whatever happens in between.
 //
 // The workers are this same program, started again: leat::main (or worker_main(), for programs with a main of their own) finds
 // that it is one and runs calls instead of the program. They share nothing with this process: no lock, no descriptor but those
@@ -262,5 +265,18 @@ private:
     struct state;
     std::unique_ptr<state> state_;
 };
+
+// Awaits fn(pool, arguments…) with a pool of its own, which is closed on every path, exceptions and cancellation included. Gives
+// what fn gives. Function and arguments are kept until then.
+template <class Function, class... Argument>
+auto with_process_pool(pool_options options, Function fn, Argument... arguments)
+    -> std::invoke_result_t<Function&, process_pool&, Argument&...> {
+    using value = typename std::invoke_result_t<Function&, process_pool&, Argument&...>::value_type;
+    process_pool pool(std::move(options));
+    task<value> body = std::invoke(fn, pool, arguments...);
+    outcome<value> end = co_await std::move(body).as_outcome();
+    co_await pool.close();
+    co_return std::move(end).get();
+}
 
 }  // namespace leat
