@@ -62,14 +62,16 @@ leat::task<std::string> ask_workers() {
 int cubed(int x) { return x * x * x; }
 int added(int x, int y) { return x + y; }
 
-leat::task<std::string> map_in_processes() {
-    leat::process_pool pool(2);  // started again, this program finds in leat::main that it is a worker
+leat::task<std::string> map_with(leat::process_pool& pool) {
     const std::vector<int> items{1, 2, 3};
     const auto cubes = co_await pool.map<cubed>(items);
     const std::vector<std::tuple<int, int>> pairs{{1, 2}, {3, 4}};
     const auto sums = co_await pool.starmap<added>(pairs);
-    co_await pool.close();
     co_return text(cubes[2], " and ", sums[1]);
+}
+leat::task<std::string> map_in_processes() {
+    // Two workers: this program, which finds in leat::main that it is one. The pool is closed on every path.
+    return leat::with_process_pool(leat::pool_options(2), map_with);
 }
 
 leat::task<std::string> call_in_a_process() {
