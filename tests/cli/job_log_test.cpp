@@ -236,11 +236,12 @@ TEST(halt, what_cannot_be_meant_is_refused) {
 
 TEST(delay, keeps_the_starts_of_jobs_apart) {
     const leat_end dates =
-        run_leat({"each", "-k", "-j", "4", "--delay", "50ms", "--", "sh", "-c", "date +%s%N", ":::", "a", "b", "c"});
+        run_leat({"each", "-k", "-j", "4", "--delay", "200ms", "--", "sh", "-c", "date +%s%N", ":::", "a", "b", "c"});
     words lines = lines_of(dates.out);
     ASSERT_EQ(lines.size(), 3U);
     std::sort(lines.begin(), lines.end());
-    EXPECT_GE(std::stoll(lines[2]) - std::stoll(lines[0]), 80'000'000);
+    EXPECT_GE(std::stoll(lines[2]) - std::stoll(lines[0]), 250'000'000)
+        << "400 ms, but for a first one that began late";
 }
 
 }  // namespace

@@ -154,7 +154,7 @@ TEST(command, at_its_timeout_the_whole_group_ends) {
 
 TEST(command, that_ignores_sigterm_is_killed_after_the_grace) {
     auto options = shell("trap '' TERM; echo deaf; while :; do sleep 0.05; done");
-    options.timeout = 200ms;
+    options.timeout = 1s;  // long enough for the shell to have set its trap
     options.grace = 100ms;
     const auto done = run(std::move(options));
     EXPECT_TRUE(done.timed_out);
@@ -164,7 +164,7 @@ TEST(command, that_ignores_sigterm_is_killed_after_the_grace) {
 
 TEST(command, may_end_well_when_it_is_asked_to) {
     auto options = shell("trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.01; done");
-    options.timeout = 200ms;
+    options.timeout = 1s;  // long enough for the shell to have set its trap
     const auto done = run(std::move(options));
     EXPECT_TRUE(done.timed_out);
     EXPECT_EQ(done.status.code(), 7);
