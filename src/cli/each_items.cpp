@@ -287,20 +287,19 @@ private:
     }
     // Large items go by themselves: they cost so much that it does not matter, and memory may be short.
     task<> emit_each(each_block block, char delimiter, source_output& out) {
-        while (block.count > 1) {
-            const std::size_t end = block.text.find(delimiter);
+        std::size_t at = 0;
+        for (; block.count > 1; --block.count) {
+            const std::size_t end = block.text.find(delimiter, at);
             parts one;
-            one.push_back(block.text.substr(0, end));
-            block.text.erase(0, end + 1);
-            --block.count;
-            payload next{each_item(std::move(one))};
-            co_await out.emit(std::move(next));
+            one.push_back(block.text.substr(at, end - at));
+            co_await emit(std::move(one), out);
+            at = end + 1;
         }
         block.text.pop_back();
+        block.text.erase(0, at);
         parts last;
         last.push_back(std::move(block.text));
-        payload next{each_item(std::move(last))};
-        co_await out.emit(std::move(next));
+        co_await emit(std::move(last), out);
     }
     task<> run_loaded(source_output& out) {
         const std::uint64_t all = know_combinations(0);
