@@ -1,6 +1,5 @@
 #include <leat/process/process_event.hpp>
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <new>
 
@@ -26,7 +25,7 @@ struct event_layout {
 }  // namespace
 
 struct process_event::state {
-    state(shared_memory memory_, io::unique_fd bell) noexcept : memory(std::move(memory_)), room(std::move(bell)) {}
+    explicit state(room_parts parts) noexcept : memory(std::move(parts.memory)), room(std::move(parts.bell)) {}
     [[nodiscard]] event_layout& layout() const noexcept {
         return *std::launder(reinterpret_cast<event_layout*>(memory.bytes().data()));
     }
@@ -42,22 +41,17 @@ process_event& process_event::operator=(process_event&& other) noexcept = defaul
 process_event::~process_event() = default;
 
 expected<process_event, shared_error> process_event::create() {
-    auto memory = shared_memory::create(sizeof(event_layout));
-    if (!memory) return unexpected(std::move(memory.error()));
-    auto bell = make_bell();
-    if (!bell) return unexpected(std::move(bell.error()));
-    auto* const layout = ::new (memory->bytes().data()) event_layout();
+    auto parts = room_parts::make(sizeof(event_layout));
+    if (!parts) return unexpected(std::move(parts.error()));
+    auto* const layout = ::new (parts->memory.bytes().data()) event_layout();
     layout->magic = magic;
-    return process_event(std::make_unique<state>(std::move(*memory), std::move(*bell)));
+    return process_event(std::make_unique<state>(std::move(*parts)));
 }
 
 expected<process_event, shared_error> process_event::attach(int first) {
-    io::unique_fd bell(first + 1);
-    auto memory = shared_memory::attach(io::unique_fd(first), sizeof(event_layout));
-    if (!memory) return unexpected(std::move(memory.error()));
-    if (auto error = check_bell(bell.get())) return unexpected(std::move(*error));
-    ::fcntl(memory->fd(), F_SETFD, FD_CLOEXEC);
-    auto made = std::make_unique<state>(std::move(*memory), std::move(bell));
+    auto parts = room_parts::attach(first, sizeof(event_layout));
+    if (!parts) return unexpected(std::move(parts.error()));
+    auto made = std::make_unique<state>(std::move(*parts));
     if (made->layout().magic != magic)
         return unexpected(
             shared_error(kind::wrong_kind, 0, fmt::format("the memory of descriptor {} is no event", first)));

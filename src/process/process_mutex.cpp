@@ -1,6 +1,5 @@
 #include <leat/process/process_mutex.hpp>
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <new>
 #include <unistd.h>
@@ -26,7 +25,7 @@ struct lock_layout {
 }  // namespace
 
 struct process_mutex::state {
-    state(shared_memory memory_, io::unique_fd bell) noexcept : memory(std::move(memory_)), room(std::move(bell)) {}
+    explicit state(room_parts parts) noexcept : memory(std::move(parts.memory)), room(std::move(parts.bell)) {}
     [[nodiscard]] lock_layout& layout() const noexcept {
         return *std::launder(reinterpret_cast<lock_layout*>(memory.bytes().data()));
     }
@@ -56,22 +55,17 @@ process_mutex::~process_mutex() = default;
 expected<process_mutex, shared_error> process_mutex::create() {
     if (process_identity::self() == process_identity())
         return unexpected(shared_error(kind::refused, 0, "a process_mutex needs /proc, to name its owner"));
-    auto memory = shared_memory::create(sizeof(lock_layout));
-    if (!memory) return unexpected(std::move(memory.error()));
-    auto bell = make_bell();
-    if (!bell) return unexpected(std::move(bell.error()));
-    auto* const layout = ::new (memory->bytes().data()) lock_layout();
+    auto parts = room_parts::make(sizeof(lock_layout));
+    if (!parts) return unexpected(std::move(parts.error()));
+    auto* const layout = ::new (parts->memory.bytes().data()) lock_layout();
     layout->magic = magic;
-    return process_mutex(std::make_unique<state>(std::move(*memory), std::move(*bell)));
+    return process_mutex(std::make_unique<state>(std::move(*parts)));
 }
 
 expected<process_mutex, shared_error> process_mutex::attach(int first) {
-    io::unique_fd bell(first + 1);
-    auto memory = shared_memory::attach(io::unique_fd(first), sizeof(lock_layout));
-    if (!memory) return unexpected(std::move(memory.error()));
-    if (auto error = check_bell(bell.get())) return unexpected(std::move(*error));
-    ::fcntl(memory->fd(), F_SETFD, FD_CLOEXEC);
-    auto made = std::make_unique<state>(std::move(*memory), std::move(bell));
+    auto parts = room_parts::attach(first, sizeof(lock_layout));
+    if (!parts) return unexpected(std::move(parts.error()));
+    auto made = std::make_unique<state>(std::move(*parts));
     if (made->layout().magic != magic)
         return unexpected(
             shared_error(kind::wrong_kind, 0, fmt::format("the memory of descriptor {} is no lock", first)));

@@ -1,11 +1,29 @@
 #include "process_room.hpp"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <system_error>
 #include <unistd.h>
 
 namespace leat {
+
+expected<room_parts, shared_error> room_parts::make(std::size_t bytes) {
+    auto memory = shared_memory::create(bytes);
+    if (!memory) return unexpected(std::move(memory.error()));
+    auto bell = make_bell();
+    if (!bell) return unexpected(std::move(bell.error()));
+    return room_parts{std::move(*memory), std::move(*bell)};
+}
+
+expected<room_parts, shared_error> room_parts::attach(int first, std::size_t least) {
+    io::unique_fd bell(first + 1);
+    auto memory = shared_memory::attach(io::unique_fd(first), least);
+    if (!memory) return unexpected(std::move(memory.error()));
+    if (auto error = check_bell(bell.get())) return unexpected(std::move(*error));
+    ::fcntl(memory->fd(), F_SETFD, FD_CLOEXEC);
+    return room_parts{std::move(*memory), std::move(bell)};
+}
 
 void process_room::watch() {
     if (events_ && events_of_ == ::getpid()) return;

@@ -20,6 +20,16 @@
 
 namespace leat {
 
+// What is passed on of a lock or a signal, in this order: its memory, and the bell at which tasks wait.
+struct room_parts {
+    [[nodiscard]] static expected<room_parts, shared_error> make(std::size_t bytes);
+    // Takes the descriptors `first` and `first` + 1, also when it fails. `least`: bytes that must be there.
+    [[nodiscard]] static expected<room_parts, shared_error> attach(int first, std::size_t least);
+
+    shared_memory memory;
+    io::unique_fd bell;
+};
+
 class process_room {
     using waits = detail::process_waiters::waits;
 

@@ -1,6 +1,5 @@
 #include <leat/process/process_semaphore.hpp>
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <new>
 
@@ -39,8 +38,8 @@ bool is_alive(std::uint64_t owner) noexcept { return process_identity::from(owne
 }  // namespace
 
 struct process_semaphore::state {
-    state(shared_memory memory_, io::unique_fd bell, std::size_t permits_) noexcept
-        : memory(std::move(memory_)), permits(permits_), room(std::move(bell)) {}
+    state(room_parts parts, std::size_t permits_) noexcept
+        : memory(std::move(parts.memory)), permits(permits_), room(std::move(parts.bell)) {}
     [[nodiscard]] process_permits& all() const noexcept {
         return std::launder(reinterpret_cast<semaphore_layout*>(memory.bytes().data()))->all;
     }
@@ -85,29 +84,25 @@ expected<process_semaphore, shared_error> process_semaphore::create(std::size_t 
         return unexpected(shared_error(kind::bad_size, 0, fmt::format("there is no semaphore of {} permits", permits)));
     if (process_identity::self() == process_identity())
         return unexpected(shared_error(kind::refused, 0, "a process_semaphore needs /proc, to name who holds it"));
-    auto memory = shared_memory::create(bytes_for(permits));
-    if (!memory) return unexpected(std::move(memory.error()));
-    auto bell = make_bell();
-    if (!bell) return unexpected(std::move(bell.error()));
-    auto* const layout = ::new (memory->bytes().data()) semaphore_layout();
-    for (std::size_t i = 0; i < permits; ++i) ::new (memory->bytes().data() + bytes_for(i)) word(0);
+    auto parts = room_parts::make(bytes_for(permits));
+    if (!parts) return unexpected(std::move(parts.error()));
+    auto* const layout = ::new (parts->memory.bytes().data()) semaphore_layout();
+    for (std::size_t i = 0; i < permits; ++i) ::new (parts->memory.bytes().data() + bytes_for(i)) word(0);
     layout->magic = magic;
     layout->permits = permits;
-    return process_semaphore(std::make_unique<state>(std::move(*memory), std::move(*bell), permits));
+    return process_semaphore(std::make_unique<state>(std::move(*parts), permits));
 }
 
 expected<process_semaphore, shared_error> process_semaphore::attach(int first) {
-    io::unique_fd bell(first + 1);
-    auto memory = shared_memory::attach(io::unique_fd(first), sizeof(semaphore_layout));
-    if (!memory) return unexpected(std::move(memory.error()));
-    if (auto error = check_bell(bell.get())) return unexpected(std::move(*error));
-    ::fcntl(memory->fd(), F_SETFD, FD_CLOEXEC);
-    const auto* const there = std::launder(reinterpret_cast<const semaphore_layout*>(memory->bytes().data()));
+    auto parts = room_parts::attach(first, sizeof(semaphore_layout));
+    if (!parts) return unexpected(std::move(parts.error()));
+    const auto* const there = std::launder(reinterpret_cast<const semaphore_layout*>(parts->memory.bytes().data()));
     const std::uint64_t permits = there->permits;
-    if (there->magic != magic || permits == 0 || permits > most_permits || bytes_for(permits) > memory->bytes().size())
+    if (there->magic != magic || permits == 0 || permits > most_permits ||
+        bytes_for(permits) > parts->memory.bytes().size())
         return unexpected(
             shared_error(kind::wrong_kind, 0, fmt::format("the memory of descriptor {} is no semaphore", first)));
-    return process_semaphore(std::make_unique<state>(std::move(*memory), std::move(bell), permits));
+    return process_semaphore(std::make_unique<state>(std::move(*parts), permits));
 }
 
 std::vector<passed_descriptor> process_semaphore::passed(int first) const {
