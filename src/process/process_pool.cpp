@@ -58,6 +58,12 @@ struct worker_start_error {
     std::string text;
 };
 
+struct outgoing {
+    pool_head head;
+    std::string items;
+    [[nodiscard]] std::size_t size() const noexcept { return sizeof head + items.size(); }
+};
+
 // One worker's process, and what leads to it. Its slot's task alone.
 struct employment {
     std::optional<byte_sender> items;
@@ -65,17 +71,17 @@ struct employment {
     std::optional<shared_memory> progress_memory;
     std::optional<shared_memory> err;
     message_joiner joiner;
-    std::vector<bool> known;             // functions that it was told the names of
-    std::uint64_t handed = 0;            // items
-    std::optional<std::string> waiting;  // a message for which it must have nothing else: that of held.back()
-    std::uint32_t waiting_function = 0;
-    std::uint32_t waiting_count = 0;
-    bool ready = false;
-    bool gone = false;     // it takes nothing any more
-    bool leaving = false;  // it ends by itself, as it was asked to
+    std::vector<bool> known;          // functions that it was told the names of
+    std::uint64_t handed = 0;         // items
+    std::optional<outgoing> waiting;  // a message for which it must have nothing else: that of held.back()
+    bool gone = false;                // it takes nothing any more
+    bool leaving = false;             // it ends by itself, as it was asked to
     std::uint64_t seen_begun = 0;
     time_point seen_since{};
 
+    [[nodiscard]] bool knows(std::uint32_t function) const noexcept {
+        return function < known.size() && known[function];
+    }
     [[nodiscard]] pool_progress& progress() const noexcept {
         return *std::launder(reinterpret_cast<pool_progress*>(progress_memory->bytes().data()));
     }
@@ -149,7 +155,9 @@ struct process_pool::state {
     void start(pool_slot& slot, employment& work);
     task<> introduce(employment& work);
     task<bool> fill(pool_slot& slot, employment& work);
-    task<bool> hand_out(pool_slot& slot, employment& work, std::string& items);
+    bool next_message(pool_slot& slot, employment& work);
+    std::size_t put_items(pool_slot& slot, const parcel& newest, std::size_t most_bytes, std::string& items);
+    static task<bool> define(employment& work, std::uint32_t function);
     bool take(pool_slot& slot, employment& work, const message_joiner::message& message);
     void look_at_time(pool_slot& slot, employment& work);
     void settle(pool_slot& slot, employment& work, const std::string& start_problem);
@@ -428,100 +436,90 @@ task<> process_pool::state::introduce(employment& work) {
         if ((*whole)->head.word == pool_word::ready) break;
         throw remote_error(detail::decoded<exception_record>((*whole)->body), work.err_text());
     }
-    work.ready = true;
 }
 
 // Gives the worker what it has room for. False when it has ended.
 task<bool> process_pool::state::fill(pool_slot& slot, employment& work) {
-    std::string items;
+    for (;;) {
+        if (!work.waiting && !next_message(slot, work)) co_return true;
+        const outgoing& message = *work.waiting;
+        if (message.size() > piece_of(*work.items) && slot.held.size() > 1)
+            co_return true;  // in pieces: see pool_wire.hpp
+        if (!work.knows(message.head.function) && !co_await define(work, message.head.function)) co_return false;
+        const auto sent = co_await send_message(*work.items, message.head, message.items);
+        if (!sent) co_return false;
+        work.waiting.reset();
+    }
+}
+
+// Takes the next items, as the message that waits. False when there are none, or the worker has enough.
+bool process_pool::state::next_message(pool_slot& slot, employment& work) {
     for (;;) {
         std::optional<parcel> next;
         {
             const env::lock_guard held(lock);
-            if (work.waiting) {
-                if (slot.held.size() > 1) co_return true;
-            } else {
-                if (slot.held.size() >= held_at_most || broken) co_return true;
-                next = pick(work);
-                if (!next) co_return true;
-                slot.held.push_back(*next);
-            }
+            if (slot.held.size() >= held_at_most || broken) return false;
+            next = pick(work);
+            if (!next) return false;
+            slot.held.push_back(*next);
         }
-        if (next) {
-            items.clear();
-            std::size_t encoded = 0;
-            std::exception_ptr problem;
-            bool enough = false;
-            {
-                const env::lock_guard use(next->job->in_use);
-                if (!next->job->given_up) {
-                    try {
-                        encoded = next->job->encode(next->first, next->count, piece_of(*work.items), items);
-                    } catch (...) {
-                        problem = std::current_exception();
-                        next->job->fail(next->first, problem);
-                        enough = next->job->has_enough();
-                    }
-                }
-            }
-            {
-                // What is not in this message goes back.
-                const env::lock_guard held(lock);
-                pool_job& job = *next->job;
-                const std::size_t gone = problem ? 1 : encoded;
-                if (gone < next->count && !job.stopped) {
-                    const std::size_t rest = next->count - gone;
-                    if (next->failures == 0 && next->first + next->count == job.next) job.next -= rest;
-                    else job.again.push_back({next->first + gone, rest, next->failures});
-                    job.under_way -= rest;
-                    list(next->job);
-                }
-                if (encoded == 0) slot.held.pop_back();
-                else slot.held.back().count = encoded;
-            }
-            if (problem) account(next->job, 1, enough);
-            if (encoded == 0) continue;
-            next->count = encoded;
-            work.handed += encoded;
-            const std::uint32_t function = next->job->function;
-            if (function >= work.known.size()) work.known.resize(function + std::size_t{1});
-            if (!work.known[function]) {
-                pool_head head;
-                head.word = pool_word::define;
-                head.function = function;
-                if (!co_await send_message(*work.items, head, pool_function_at(function).name)) co_return false;
-                work.known[function] = true;
-            }
-            work.waiting_function = function;
-            work.waiting_count = static_cast<std::uint32_t>(encoded);
-            if (slot.held.size() > 1 && items.size() + sizeof(pool_head) > piece_of(*work.items)) {
-                work.waiting = std::move(items);
-                co_return true;
-            }
-        } else {
-            items = std::move(*work.waiting);
-            work.waiting.reset();
-        }
-        if (!co_await hand_out(slot, work, items)) co_return false;
+        outgoing message;
+        const std::size_t count = put_items(slot, *next, piece_of(*work.items), message.items);
+        if (count == 0) continue;
+        work.handed += count;
+        message.head.word = pool_word::items;
+        message.head.function = next->job->function;
+        message.head.count = static_cast<std::uint32_t>(count);
+        work.waiting = std::move(message);
+        return true;
     }
 }
 
-task<bool> process_pool::state::hand_out(pool_slot&, employment& work, std::string& items) {
-    pool_head head;
-    head.word = pool_word::items;
-    head.function = work.waiting_function;
-    head.count = work.waiting_count;
-    head.bytes = items.size();
-    // Nearly always there is room: no task for that.
-    if (items.size() + sizeof head <= piece_of(*work.items)) {
-        auto slot = work.items->try_reserve(sizeof head + items.size());
-        if (slot) {
-            std::memcpy(slot->bytes().data(), &head, sizeof head);
-            if (!items.empty()) std::memcpy(slot->bytes().data() + sizeof head, items.data(), items.size());
-            co_return slot->commit().has_value();
+// Appends the items of the newest parcel to a message, as many as fit, and leaves these alone in it. Gives how many.
+std::size_t process_pool::state::put_items(pool_slot& slot, const parcel& newest, std::size_t most_bytes,
+                                           std::string& items) {
+    pool_job& job = *newest.job;
+    std::size_t encoded = 0;
+    bool failed = false;
+    bool enough = false;
+    {
+        const env::lock_guard use(job.in_use);
+        if (!job.given_up) {
+            try {
+                encoded = job.encode(newest.first, newest.count, most_bytes, items);
+            } catch (...) {
+                job.fail(newest.first, std::current_exception());
+                failed = true;
+                enough = job.has_enough();
+            }
         }
     }
-    const auto sent = co_await send_message(*work.items, head, items);
+    {
+        // What is not in this message goes back.
+        const env::lock_guard held(lock);
+        const std::size_t gone = failed ? 1 : encoded;
+        if (gone < newest.count && !job.stopped) {
+            const std::size_t rest = newest.count - gone;
+            if (newest.failures == 0 && newest.first + newest.count == job.next) job.next -= rest;
+            else job.again.push_back({newest.first + gone, rest, newest.failures});
+            job.under_way -= rest;
+            list(newest.job);
+        }
+        if (encoded == 0) slot.held.pop_back();
+        else slot.held.back().count = encoded;
+    }
+    if (failed) account(newest.job, 1, enough);
+    return encoded;
+}
+
+// Tells the worker the name of a function.
+task<bool> process_pool::state::define(employment& work, std::uint32_t function) {
+    pool_head head;
+    head.word = pool_word::define;
+    head.function = function;
+    const auto sent = co_await send_message(*work.items, head, pool_function_at(function).name);
+    if (function >= work.known.size()) work.known.resize(function + std::size_t{1});
+    work.known[function] = true;
     co_return sent.has_value();
 }
 
@@ -699,7 +697,7 @@ void process_pool::state::settle(pool_slot& slot, employment& work, const std::s
         }
         // relaxed: it has ended, and was waited for
         const bool fruitful = work.progress().begun.load(env::relaxed) != 0 || work.leaving || slot.unwanted;
-        if (work.ready) blame(slot, work, status, err, lost);
+        blame(slot, work, status, err, lost);
         slot.held.clear();
         // SIGKILL comes from outside, and says little about the program: only every tenth counts.
         constexpr unsigned kills_that_count = 10;

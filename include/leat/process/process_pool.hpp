@@ -102,6 +102,9 @@ class process_pool {
     template <auto Function>
     using value_of = typename detail::pool_function<Function>::value;
     template <auto Function>
+    using values_of =
+        std::conditional_t<std::is_void_v<value_of<Function>>, void, std::vector<detail::stored<value_of<Function>>>>;
+    template <auto Function>
     using arguments_of = typename detail::pool_function<Function>::arguments;
     template <auto Function>
     using item_of = std::tuple_element_t<0, arguments_of<Function>>;
@@ -136,16 +139,14 @@ public:
     // Function of each item: the values in the order of the items. At the first failure nothing more is handed out, and it is
     // thrown; what other workers are at then is finished and dropped. The items live until then.
     template <auto Function>
-    task<std::conditional_t<std::is_void_v<value_of<Function>>, void, std::vector<detail::stored<value_of<Function>>>>>
-    map(std::span<const item_of<Function>> items, std::size_t chunk = 0) {
+    task<values_of<Function>> map(std::span<const item_of<Function>> items, std::size_t chunk = 0) {
         static_assert(std::tuple_size_v<arguments_of<Function>> == 1,
                       "leat: map is for functions of one item: use starmap");
         return await_values<Function, item_of<Function>>(items, chunk);
     }
     // The same for functions of several: each item is a tuple of the arguments.
     template <auto Function>
-    task<std::conditional_t<std::is_void_v<value_of<Function>>, void, std::vector<detail::stored<value_of<Function>>>>>
-    starmap(std::span<const arguments_of<Function>> items, std::size_t chunk = 0) {
+    task<values_of<Function>> starmap(std::span<const arguments_of<Function>> items, std::size_t chunk = 0) {
         return await_values<Function, arguments_of<Function>>(items, chunk);
     }
     // As map, to the end of all items: how each ended.
@@ -217,8 +218,7 @@ private:
         co_return co_await std::move(end);
     }
     template <auto Function, class Item>
-    task<std::conditional_t<std::is_void_v<value_of<Function>>, void, std::vector<detail::stored<value_of<Function>>>>>
-    await_values(std::span<const Item> items, std::size_t chunk) {
+    task<values_of<Function>> await_values(std::span<const Item> items, std::size_t chunk) {
         auto job = std::make_shared<detail::values_job<Function, Item>>(items, chunk);
         const leave_taking guard(*this, *job);
         if (!items.empty()) {
