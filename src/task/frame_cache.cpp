@@ -49,7 +49,6 @@ struct alignas(64) slab {
 // All under `lock`.
 struct {
     env::mutex lock;
-    bool forks_safely = false;
     slab* with_room[frame_cache::classes] = {};
 
     slab*& first(std::size_t bytes) noexcept { return with_room[bytes / frame_cache::granule]; }
@@ -67,11 +66,13 @@ struct {
     }
 } constinit slabs;
 
+// When the library is loaded, before another thread can be inside: a fork beside the first use is held too.
+[[maybe_unused]] const bool forks_safely = (env::hold_over_fork(slabs.lock), true);
+
 }  // namespace
 
 block* frame_slabs::take(std::size_t bytes, std::size_t count) {
     env::lock_guard held(slabs.lock);
-    if (!std::exchange(slabs.forks_safely, true)) env::hold_over_fork(slabs.lock);
     block* all = nullptr;
     for (block** end = &all; count > 0; --count) {
         slab* from = slabs.first(bytes);
