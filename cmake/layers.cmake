@@ -8,5 +8,5 @@ leat_layer(runtime DEPENDS channel)
 leat_layer(io      DEPENDS runtime   PACKAGES Boost::headers)
 leat_layer(process DEPENDS io)
 leat_layer(flow    DEPENDS process   PACKAGES tomlplusplus::tomlplusplus PkgConfig::re2 PkgConfig::libzstd
-                                              PkgConfig::libxxhash Boost::json)
+                                              PkgConfig::libxxhash PkgConfig::sqlite3 Boost::json)
 leat_command(leat  DEPENDS flow      PACKAGES CLI11::CLI11 PkgConfig::re2)
