@@ -1,18 +1,21 @@
 // flow_engine: one run of one flow. run_flow makes one, lets it run, and takes the report.
 //
-// The stages are cut into segments: neighbours that run with the same parallelism and no queue of their own between them
-// are fused, and an item goes through them on one worker. Each segment has a queue in front of it and a task for each item
-// that it may have at work.
+// The stages are cut into segments (engine_plan.cpp): neighbours that run with the same parallelism and no queue of their own
+// between them are fused, and an item goes through them on one worker. Each segment has a queue in front of it, and a worker
+// for each item that it may have at work: a task that takes items, as many at once as take it some microseconds, and leads
+// them through its stages (engine_items.cpp). What is quick is so handled in batches that cost each item a few nanoseconds;
+// what is slow goes one by one.
 //
 // Invariants:
-//  1. Every item that exists has an ack that leads to its origin; every origin is counted once, when it is settled. All
-//     items are gone before the report is made, so the report adds up.
-//  2. An edge's sender ends with the last worker of the segment in front of it; a worker that has failed or was stopped
-//     stops the flow before it lets go of the edge, so that "closed" means "there was no more input".
-//  3. What an edge delivers is numbered without gaps, and whoever holds a number works on its item: nobody waits for a
-//     place that is still in front of the queue. Behind a serial or an ordered segment one worker at a time sends, and the
-//     senders number; behind an unordered one, whose workers would overtake each other between the number and the queue,
-//     who receives does.
+//  1. Every item that exists has an ack that leads to its origin, or stands for it (ack.hpp); every origin is counted once,
+//     when it is settled. All items are gone before the report is made, so the report adds up.
+//  2. A queue is closed by the last of those who feed it: by the last worker of a segment in front of it, when that is over. A
+//     worker that has failed or was stopped stops the flow before it is over, so that "closed" means "there was no more
+//     input".
+//  3. What a queue delivers is numbered without gaps, and whoever holds a number works on its item: nobody waits for a
+//     place that is still in front of the queue. Where one at a time sends, the senders number (behind a serial or an ordered
+//     segment); where several do, and would overtake each other between the number and the queue, who receives does.
+//  4. Items of one key are handled by one worker: a segment ordered by keys has a queue for each of its workers.
 #pragma once
 
 #include <atomic>
@@ -28,7 +31,6 @@
 #include <leat/sync/mutex.hpp>
 #include <leat/task/scope.hpp>
 
-#include "order_gate.hpp"
 #include "stage_account.hpp"
 
 namespace leat {
@@ -43,7 +45,7 @@ struct flow_control::state {
     progress last;                        // under lock; what a run left
 };
 
-class flow_engine {
+class flow_engine final : private ack_ledger {
 public:
     // Throws std::invalid_argument when the graph cannot run.
     flow_engine(flow_graph graph, const flow_options& options, executor& where);
@@ -54,35 +56,70 @@ public:
     [[nodiscard]] flow_control::progress snapshot() const;
 
 private:
-    struct node;     // a stage while it runs
-    struct segment;  // stages fused into one, their queue and order
-    struct worker;   // one line through a segment
-    class origin;    // the ack of a source item
+    struct node;       // a stage while it runs
+    struct target;     // a way out of a stage: the segment that takes its items
+    struct outlet;     // all ways out of a source or a segment
+    struct lane_ends;  // a queue in front of a segment
+    struct segment;    // stages fused into one, their queue and order
+    struct feed;       // a source while it runs
+    struct worker;     // one line through a segment
+    struct transform;  // how far a direct stage has come with some items
+    class origin;      // the ack of a source item
     class chain_emitter;
     class origin_emitter;
 
+    // engine_plan.cpp
     void resolve();
     void cut();
+    void check_input(const stage_node& of, const flow_input& input) const;
+    [[nodiscard]] std::shared_ptr<semaphore> find_pool(const std::string& name) const;
+    [[nodiscard]] bool fuses(std::size_t at, const std::vector<segment*>& of_stage) const;
+    [[nodiscard]] order order_of(const node& of) const;
+    void connect(const std::vector<segment*>& of_stage);
+    void put_in_order();
 
+    // engine.cpp
     task<> live();
     task<bool> start_stages();
     task<> supervise(scope& work);
-    task<> run_source();
-    task<> run_worker(segment& mine);
-    task<> work_through(worker& self);
-    // The next item for the worker; until it comes, those of its stages whose deadline passes are called.
-    task<expected<item, recv_error>> next_item(worker& self);
-    task<> call_due(worker& self);
+    task<> watch_drain();
+    task<> pause_until_drain();
+    task<> run_source(feed& mine);
+    task<> feed_from(feed& mine, origin_emitter& out);
+    task<> run_worker(segment& mine, unsigned which);
     task<> finish(worker& self);
     task<> close(worker& self);
     task<> close_stages();
+    void end_feed(outlet& of) noexcept;
+    void end_line() noexcept;
 
-    // One item through stage `at` of the worker's segment and, by what it emits, through those behind it.
-    task<> run_stage(worker& self, std::size_t at, item in);
-    task<> forward(worker& self, std::size_t at, item in);
-    task<> leave(worker& self, item out);
-    task<> send(worker& self, item out);
+    // engine_items.cpp
+    task<> work_through(worker& self);
+    task<expected<std::size_t, recv_error>> take(worker& self);
+    task<> call_due(worker& self);
+    [[nodiscard]] std::vector<item>& next_run(worker& self);
+    // Takes `items` through the stages from `at` on, and out of the segment; `items` is empty then.
+    task<> pass(worker& self, std::size_t at, std::vector<item>& items);
+    task<> pass_direct(worker& self, std::size_t at, std::vector<item>& items);
+    void transform_some(worker& self, std::size_t at, std::vector<item>& items, transform& run);
+    // One item through a stage, with all its attempts; `before` have been made. What it emits goes to `made`, or on.
+    task<> run_item(worker& self, std::size_t at, item in, std::vector<item>& made, std::exception_ptr before);
+    task<> attempt(worker& self, std::size_t at, item& in, emitter& out);
+    task<> leave(worker& self, std::vector<item>& items);
+    task<> lead(worker& self);
+    // Sends `items` where they go; those that were not sent are left when it throws cancelled.
+    task<> deliver(outlet& to, std::vector<item>& items);
+    task<> deliver_by_port(outlet& to, std::vector<item>& items);
+    task<> deliver(target& to, std::vector<item>& items);
+    task<> deliver_by_key(segment& to, std::vector<item>& items);
+    task<> send(segment& to, unsigned lane, std::vector<item>& items);
+    void send_or_drop(segment& to, unsigned lane, std::vector<item>& items);
+    [[nodiscard]] bool may_retry() noexcept;
     task<> give_up(node& what, item& in, unsigned attempts, const std::string& why);
+
+    void settle(fate how, std::uint64_t items) noexcept override;
+    void abandon(const std::string& name) noexcept override;
+    ack_node* open() override;
 
     void fail(const std::string& why) noexcept;
     void fail_with_current_exception(const std::string& where) noexcept;
@@ -94,17 +131,20 @@ private:
     std::shared_ptr<flow_control::state> control_;
     std::deque<node> nodes_;
     std::deque<segment> segments_;
-    std::optional<sender<item>> source_out_;
+    std::deque<feed> feeds_;
 
     tally given_;
     tally settled_[5];                      // by enum fate
-    std::atomic<bool> interrupted_{false};  // true: the source was ended by a drain or a stop
+    std::atomic<bool> interrupted_{false};  // true: a source was ended by a drain or a stop
+    std::atomic<unsigned> lines_{0};        // sources and workers that have not ended
     std::mutex names_lock_;
     std::vector<std::string> unfinished_names_;  // under names_lock_
     std::mutex error_lock_;
     std::string error_;  // under error_lock_; the first
     leat::mutex dead_letters_;
+    std::atomic<std::uint64_t> retries_{0};
     stop_source stop_all_;  // asked when the flow has failed
+    stop_source over_;      // asked when no line is left
     time_point started_;
 };
 

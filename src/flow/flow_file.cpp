@@ -313,8 +313,7 @@ void reader::make(flow_file& into) {
     into.graph.ordered = flow.ordered;
     for (draft& each : drafts_) {
         if (each.role == component_role::source) {
-            into.graph.from = make_one(each, each.what.kind->make_source);
-            into.graph.source_name = each.what.name;
+            into.graph.sources.push_back({each.what.name, make_one(each, each.what.kind->make_source)});
             flow.from = std::move(each.what);
             continue;
         }
@@ -324,7 +323,8 @@ void reader::make(flow_file& into) {
             options_.error(each.place_of("jobs"),
                            fmt::format("'jobs' in {}: found {}, expected at most {}: it has to see all items",
                                        each.where, asked.max, made->most_jobs()));
-        into.graph.stages.push_back({each.what.name, std::move(made), each.what.policy});
+        into.graph.stages.push_back(
+            {each.what.name, std::move(made), each.what.policy, {}, each.role == component_role::sink});
         if (each.role == component_role::sink) flow.to = std::move(each.what);
         else flow.stages.push_back(std::move(each.what));
     }

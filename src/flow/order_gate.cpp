@@ -42,7 +42,7 @@ bool order_gate::holds(until what, std::uint64_t place) const noexcept {
         case until::admitted:
             return place < head_ + slots_.size();
         case until::its_turn:
-            return place == head_ && !draining_;
+            return place == head_ && !leads_;
         case until::passed:
             return head_ >= place;
     }
@@ -62,6 +62,11 @@ task<> order_gate::admit(std::uint64_t place) { return await(until::admitted, pl
 task<> order_gate::turn(std::uint64_t place) { return await(until::its_turn, place); }
 task<> order_gate::drained(std::uint64_t places) { return await(until::passed, places); }
 
+bool order_gate::is_admitted(std::uint64_t place) noexcept {
+    env::lock_guard held(lock_);
+    return holds(until::admitted, place);
+}
+
 bool order_gate::is_turn(std::uint64_t place) noexcept {
     env::lock_guard held(lock_);
     return holds(until::its_turn, place);
@@ -78,45 +83,40 @@ void order_gate::wake_locked(resume_list& woken) noexcept {
     }
 }
 
-task<> order_gate::complete(std::uint64_t place, std::vector<item> outputs, const std::function<task<>(item)>& send) {
+bool order_gate::complete(std::uint64_t first, std::size_t count, std::vector<item>& outputs) {
+    env::lock_guard held(lock_);
+    slot& mine = slots_[first % slots_.size()];
+    mine.outputs.swap(outputs);
+    mine.count = count;
+    if (leads_ || first != head_) return false;
+    leads_ = true;
+    return true;
+}
+
+bool order_gate::next(std::vector<item>& into) {
+    resume_list woken;
     {
         env::lock_guard held(lock_);
-        slot& mine = slots_[place % slots_.size()];
-        mine.outputs = std::move(outputs);
-        mine.done = true;
-        if (draining_ || place != head_) co_return;
-        draining_ = true;
-    }
-    for (;;) {
-        std::vector<item> leaving;
-        {
-            resume_list woken;
-            bool more = true;
-            {
-                env::lock_guard held(lock_);
-                slot& first = slots_[head_ % slots_.size()];
-                if (first.done) {
-                    leaving = std::move(first.outputs);
-                    first.outputs.clear();
-                } else {
-                    draining_ = false;
-                    more = false;
-                    wake_locked(woken);
-                }
-            }
-            woken.resume_all();
-            if (!more) co_return;
+        slot& first = slots_[head_ % slots_.size()];
+        if (first.count != 0) {
+            first.outputs.swap(into);
+            return true;
         }
-        for (item& each : leaving) co_await send(std::move(each));
-        resume_list woken;
-        {
-            env::lock_guard held(lock_);
-            slots_[head_ % slots_.size()].done = false;
-            ++head_;
-            wake_locked(woken);
-        }
-        woken.resume_all();
+        leads_ = false;
+        wake_locked(woken);
     }
+    woken.resume_all();
+    return false;
+}
+
+void order_gate::left() noexcept {
+    resume_list woken;
+    {
+        env::lock_guard held(lock_);
+        head_ += std::exchange(slots_[head_ % slots_.size()].count, 0);
+        wake_locked(woken);
+    }
+    woken.resume_all();
 }
 
 }  // namespace leat

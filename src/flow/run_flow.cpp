@@ -6,10 +6,30 @@
 
 namespace leat {
 
+made stage_worker::transform(item&, bool) { bug("transform() of a stage that is not direct"); }
+task<> stage_worker::process(item& in, emitter& out) {
+    switch (transform(in, out.may_consume())) {
+        case made::one: {
+            out.use_port(in.port);
+            co_await out.emit(std::move(in.value));
+            break;
+        }
+        case made::none:
+        case made::held:
+            break;
+        case made::committed:
+            in.ack.commit();
+            break;
+    }
+}
 task<> stage_worker::finish(emitter&) { co_return; }
 task<> stage_worker::due(emitter&) { co_return; }
 task<> stage_worker::close() { co_return; }
 void stage::adopt(stage_policy&) {}
+task<> source_output::flush() {
+    std::vector<payload> all = std::exchange(kept_, {});
+    for (payload& each : all) co_await emit(std::move(each));
+}
 task<> stage::start(unsigned) { co_return; }
 task<> stage::close() { co_return; }
 

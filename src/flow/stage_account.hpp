@@ -14,7 +14,9 @@ namespace leat {
 // How long things took, in buckets of an eighth of a power of two: a percentile is off by at most 12 %.
 class latency_histogram {
 public:
-    void add(std::uint64_t ns) noexcept { counts_[bucket(ns)].fetch_add(1, std::memory_order_relaxed); }
+    void add(std::uint64_t ns, std::uint32_t times = 1) noexcept {
+        counts_[bucket(ns)].fetch_add(times, std::memory_order_relaxed);
+    }
     // The time below which `share` of the entries lie, in nanoseconds; 0 when there are none.
     [[nodiscard]] double percentile(double share) const noexcept {
         std::uint64_t all = 0;

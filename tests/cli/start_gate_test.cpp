@@ -190,7 +190,8 @@ std::vector<std::string> crowd_one_out(unsigned tries, unsigned until) {
     policy.retry.max = tries - 1;
     policy.error = leat::on_error::keep_going;
     leat::flow_graph graph;
-    graph.from = leat::cli::gated(leat::cli::items_of(std::move(items), {}), std::make_shared<start_gate>(rules));
+    graph.sources.push_back(
+        {"source", leat::cli::gated(leat::cli::items_of(std::move(items), {}), std::make_shared<start_gate>(rules))});
     leat::command_template command({"sh", "-c",
                                     "trap 'echo ended >> \"$1\"; exit 1' TERM; echo begun >> \"$1\"; "
                                     "while test $(wc -l < \"$1\") -lt $2; do sleep 0.02; done; echo $0",

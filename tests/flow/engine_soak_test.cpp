@@ -67,8 +67,7 @@ task<int> toil(unsigned seed, unsigned stage, unsigned failing_percent, int valu
 drawn_flow flow_of(unsigned seed, std::shared_ptr<counting_source> source, std::vector<int>& stored) {
     leat_test::dice random(seed);
     drawn_flow flow;
-    auto chain = leat::from(std::vector<int>());
-    chain.graph.from = std::move(source);
+    auto chain = leat::from_source<int>("numbers", std::move(source));
     const auto with_policies = [&](auto stage, unsigned failing_percent) {
         stage.policy.jobs = 1 + random(6);
         if (random(3) == 0) {

@@ -86,7 +86,8 @@ path = "licences.jsonl"
     EXPECT_EQ(file->graph.stages.size(), 3U);
     EXPECT_EQ(file->graph.stages[2].name, "write");
     EXPECT_EQ(file->graph.ordered, leat::order::none);
-    EXPECT_NE(file->graph.from, nullptr);
+    ASSERT_EQ(file->graph.sources.size(), 1U);
+    EXPECT_NE(file->graph.sources.front().what, nullptr);
 }
 
 TEST(flow_file, short_forms_stand_for_their_tables) {

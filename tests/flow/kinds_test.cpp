@@ -504,16 +504,12 @@ public:
 TEST(batch, is_given_on_when_its_time_is_over_though_it_is_not_full) {
     auto source = std::make_shared<patient_source>();
     std::vector<std::string> got;
-    auto tail = leat::from(std::vector<record>()) | leat::for_each("store", [&](const record& each) {
+    auto tail = leat::from_source<record>("patient", source) |
+                leat::through<record>("batch", make_stage("batch", {{"count", "1000"}, {"time", "1ms"}})) |
+                leat::for_each("store", [&](const record& each) {
                     got.push_back(each.bytes);
                     source->arrived.release();
                 });
-    tail.source_name = "patient";
-    tail.from = source;
-    leat::stage_node batch;
-    batch.name = "batch";
-    batch.what = make_stage("batch", {{"count", "1000"}, {"time", "1ms"}});
-    tail.stages.insert(tail.stages.begin(), std::move(batch));
     // Without its time the batch would be waited for, and wait, for ever.
     const leat::report done = leat::run(leat::run_options(2), leat::run_flow, std::move(tail), leat::flow_options());
     EXPECT_THAT(got, ElementsAre("a", "b"));

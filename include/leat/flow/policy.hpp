@@ -19,7 +19,15 @@ public:
 
 enum class order : std::uint8_t {
     input,  // outputs leave in the order of the inputs
+    key,    // those of one key do: a key is always handled by the same worker; see key_by
     none,   // as they are done
+};
+
+// What becomes of an item for which a branch has no room.
+enum class when_full : std::uint8_t {
+    wait,         // it waits, and what comes behind it
+    drop_newest,  // it is left out of this branch: counted as skipped
+    drop_oldest,  // the one that has waited longest is
 };
 
 // What becomes of an item whose attempts have all failed.
@@ -42,10 +50,15 @@ struct stage_policy {
     static constexpr unsigned most_jobs = 4096;
 
     unsigned jobs = automatic;     // items of this stage at work at a time; automatic: the effective CPUs
+    unsigned least_jobs = 0;       // not 0: the flow sizes the stage itself, between this and `jobs`
     std::size_t buffer_items = 0;  // of the queue in front of the stage; 0: max(64, 2 * jobs)
     std::size_t buffer_bytes = std::size_t{64} << 20U;
-    bool own_buffer = false;              // a queue was asked for: the stage is not fused with the one before it
+    bool own_buffer = false;  // a queue was asked for: the stage is not fused with the one before it
+    when_full full = when_full::wait;
+    std::size_t window = 0;               // how far its output may lag behind the first item not done; 0: the flow's
     std::chrono::nanoseconds timeout{0};  // of one attempt; 0: none
+    double rate = 0;                      // attempts a second, of all workers together; 0: no limit
+    std::string pool;                     // the concurrency pool it takes a place of for each attempt; empty: none
     retry_policy retry;
     on_error error = on_error::fail;
     std::optional<order> ordered;  // of what leaves the stage; none: the flow's

@@ -9,6 +9,7 @@
 
 #include <leat/flow/report.hpp>
 #include <leat/flow/stage.hpp>
+#include <leat/sync/semaphore.hpp>
 
 namespace leat {
 
@@ -65,6 +66,14 @@ struct flow_options {
     std::function<void(const dead_letter&)> dead_letters;
     // How far ordered output may lag behind the first item that is not done, in items; 0: max(64, 4 * jobs) a stage.
     std::size_t window = 0;
+    // How long a drain may take: then the flow is stopped, and what is left is unfinished. 0: as long as it needs.
+    duration drain_timeout{0};
+    // The most retries, as a share of the items that came in so far, beyond the first ten; 0: no limit. So a service that is
+    // down is not asked for each item as often as a single failure would be.
+    double retry_share = 0;
+    // The concurrency pools by name: what stages that name one take a place of for each attempt. The same semaphore may serve
+    // several stages and flows.
+    std::vector<std::pair<std::string, std::shared_ptr<semaphore>>> pools;
 };
 
 // Runs `graph` on the executor of the awaiting task. Returns in every case with a report that adds up; throws

@@ -21,9 +21,18 @@ namespace leat {
 struct item {
     item() = default;
     item(payload content, ack_ref account) noexcept : value(std::move(content)), ack(std::move(account)) {}
+    item(item&&) noexcept = default;
+    item& operator=(item&&) noexcept = default;
+    // One that is left where it is was abandoned.
+    ~item() {
+        if (ack.is_plain()) [[unlikely]]
+            ack.abandon(value.name());
+    }
     payload value;
     ack_ref ack;
     std::uint64_t place = 0;  // among the items of its edge; the engine's
+    std::uint32_t key = 0;    // a hash of what its order goes by; 0: of its name
+    std::uint32_t port = 0;   // where it leaves its stage
 };
 
 // Where a stage puts what it makes of an item.
@@ -44,6 +53,16 @@ public:
     // What was emitted goes on even when this attempt fails the item for good: for a stage that has something to show of
     // what failed, too.
     void keep_outputs() noexcept { keeps_outputs_ = true; }
+    // What is emitted from now on leaves at that port of the stage; 0 at the beginning of each item.
+    void use_port(unsigned port) noexcept { port_ = port; }
+    // As emit(payload), when that needs no waiting; else false, and `value` is as it was.
+    [[nodiscard]] bool try_emit(payload& value) {
+        if (into_ == nullptr || into_->size() >= room_) return false;
+        item& each = into_->emplace_back();
+        each.value = std::move(value);
+        each.port = port_;
+        return true;
+    }
     // In finish(): the flow drains, so there was more input to come; what is made of it is not the whole.
     [[nodiscard]] bool is_cut_short() const noexcept { return is_cut_short_; }
 
@@ -52,16 +71,32 @@ protected:
     bool may_consume_ = true;
     bool keeps_outputs_ = false;
     bool is_cut_short_ = false;
+    unsigned port_ = 0;
+    std::vector<item>* into_ = nullptr;  // where try_emit() puts items, without their accounts; null: nowhere
+    std::size_t room_ = 0;               // as long as there are fewer than so many
+};
+
+// What became of an item that was handled at once.
+enum class made : std::uint8_t {
+    one,        // it goes on, as what was made of it, at its port
+    none,       // it is left out
+    committed,  // the sink has it for good
+    held,       // the stage has moved its ack away, and answers for it
 };
 
 class stage_worker {
 public:
     virtual ~stage_worker() = default;
 
+    // Of a direct stage (stage::is_direct()) instead of process(): one attempt at one item, at once, on the worker's thread.
+    // Makes of `in` what goes on; without `may_consume` it leaves `in` as it was when it throws. The engine calls it for
+    // many items in turn, which costs a few nanoseconds each; process() does the same with one.
+    virtual made transform(item& in, bool may_consume);
+
     // One attempt at one item. Throws to fail it (permanent_error: without retries). A stage that emits nothing for an item
     // has left it out: counted as skipped. A stage that holds the item for later (a batch, a sink that commits later) moves
     // `in.ack` away, and answers for it.
-    virtual task<> process(item& in, emitter& out) = 0;
+    virtual task<> process(item& in, emitter& out);
     // There is no more input for this worker: emits or commits what it holds. Not called when the flow fails or is stopped
     // at once. Throws to fail the flow.
     virtual task<> finish(emitter& out);
@@ -94,6 +129,10 @@ public:
     [[nodiscard]] virtual unsigned items_per_job() const noexcept { return 1; }
     // True when its workers have deadlines. Only for a stage of one job: what due() emits has no place in an order.
     [[nodiscard]] virtual bool has_deadlines() const noexcept { return false; }
+    // True when its workers have transform(), which never waits.
+    [[nodiscard]] virtual bool is_direct() const noexcept { return false; }
+    // At how many ports its items leave: more than 1 for a stage that sends them different ways.
+    [[nodiscard]] virtual unsigned ports() const noexcept { return 1; }
     // What `automatic` means for it; 0: the effective CPUs.
     [[nodiscard]] virtual unsigned automatic_jobs() const noexcept { return 0; }
 };
@@ -113,9 +152,20 @@ public:
         ~listener() = default;
     };
     virtual task<> emit(payload value, listener& told) = 0;
+    // For sources that have their items at hand: keeps the value for the next flush(). True when that is due, as it is after
+    // each value of a slow source and after some of a quick one. Before a source waits for anything, and at its end, it
+    // flushes.
+    [[nodiscard]] bool put(payload value) {
+        kept_.push_back(std::move(value));
+        return kept_.size() >= at_once_;
+    }
+    // Emits what was put.
+    virtual task<> flush();
 
 protected:
     ~source_output() = default;
+    std::vector<payload> kept_;
+    std::size_t at_once_ = 1;
 };
 
 class source {
@@ -127,18 +177,32 @@ public:
     [[nodiscard]] virtual std::optional<std::uint64_t> total() const noexcept { return std::nullopt; }
 };
 
+// Where a stage takes items from: a port of a stage in front of it, or a source.
+struct flow_input {
+    bool is_source = false;
+    std::size_t index = 0;  // among the flow's sources, or its stages
+    unsigned port = 0;
+};
+
+struct source_node {
+    std::string name;
+    std::shared_ptr<source> what;
+};
+
 // One stage of a flow as described: the engine's input.
 struct stage_node {
     std::string name;
     std::shared_ptr<stage> what;
     stage_policy policy;
+    std::vector<flow_input> from = {};  // empty: the stage in front of it in the list, or the first source
+    bool is_sink = false;               // it keeps what it gets; where none says so, the last of the list does
 };
 
-// A linear flow: the source, the stages, and last the sink.
+// A flow: its sources, and its stages and sinks, each behind those that it takes from. Several that take from one port each
+// get all of its items (copies: the payload must allow that).
 struct flow_graph {
     std::string name = "flow";
-    std::string source_name = "source";
-    std::shared_ptr<source> from;
+    std::vector<source_node> sources;
     std::vector<stage_node> stages;
     order ordered = order::input;
 };

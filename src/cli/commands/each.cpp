@@ -251,9 +251,12 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
         {"output",
          each_output({messages, out, command.tag, std::move(folder), rules.log, rules.halts, rules.live}),
          {}});
-    plan.graph.from = source_of(command, closed, messages, pace);
+    plan.graph.sources.push_back({"source", source_of(command, closed, messages, pace)});
     if (!command.dead_letters.empty()) plan.options.dead_letters = letters_to(command.dead_letters);
-    if (auto gate = gate_of(command, messages)) plan.graph.from = gated(std::move(plan.graph.from), std::move(gate));
+    if (auto gate = gate_of(command, messages)) {
+        std::shared_ptr<source>& from = plan.graph.sources.front().what;
+        from = gated(std::move(from), std::move(gate));
+    }
     plan.output = command.output;
     plan.told_by = "command";
     // The CPUs are the processes'; one thread starts some thousands a second.

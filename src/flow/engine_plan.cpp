@@ -1,0 +1,192 @@
+// From the description of a flow to what runs: how many workers a stage has, which stages are fused, where order is kept.
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+#include <leat/base/machine.hpp>
+
+#include "engine_parts.hpp"
+
+namespace leat {
+
+namespace {
+
+std::size_t weight_of_item(const item& each) { return sizeof(item) + each.value.weight(); }
+
+}  // namespace
+
+void flow_engine::resolve() {
+    if (graph_.sources.empty()) throw std::invalid_argument("the flow has no source");
+    for (const source_node& each : graph_.sources)
+        if (!each.what) throw std::invalid_argument("the source '" + each.name + "' has no implementation");
+    if (graph_.stages.empty()) throw std::invalid_argument("the flow has no sink");
+    const unsigned cpus = effective_machine().worker_count;
+    const bool sinks_said =
+        std::any_of(graph_.stages.begin(), graph_.stages.end(), [](const stage_node& each) { return each.is_sink; });
+    for (std::size_t at = 0; at < graph_.stages.size(); ++at) {
+        stage_node& each = graph_.stages[at];
+        if (!each.what) throw std::invalid_argument("stage '" + each.name + "' has no implementation");
+        each.what->adopt(each.policy);
+        stage_policy& policy = each.policy;
+        const unsigned most = each.what->most_jobs();
+        unsigned jobs = policy.jobs;
+        if (jobs == stage_policy::automatic)
+            jobs = std::min(each.what->automatic_jobs() != 0 ? each.what->automatic_jobs() : cpus, most);
+        if (jobs > most || jobs > stage_policy::most_jobs)
+            throw std::invalid_argument(fmt::format("stage '{}' was given {} jobs: it can have at most {}", each.name,
+                                                    jobs, std::min(most, stage_policy::most_jobs)));
+        if (policy.error == on_error::dead_letter && !options_.dead_letters)
+            throw std::invalid_argument("stage '" + each.name +
+                                        "' sends what fails to the dead letters, but the flow has no place for them");
+        if (each.from.empty()) {
+            if (at == 0) each.from.push_back({true, 0, 0});
+            else each.from.push_back({false, at - 1, 0});
+        }
+        for (const flow_input& input : each.from) check_input(each, input);
+        node& made = nodes_.emplace_back(std::move(each));
+        made.jobs = jobs;
+        const stage_policy& set = made.description.policy;
+        made.may_consume = set.retry.max == 0 && set.error != on_error::dead_letter;
+        made.is_sink = made.description.is_sink || (!sinks_said && at + 1 == graph_.stages.size());
+        if (set.rate > 0) made.rate.emplace(set.rate, std::max(1.0, set.rate / 100));
+        if (!set.pool.empty()) made.pool = find_pool(set.pool);
+        made.direct = made.description.what->is_direct() && set.timeout.count() == 0 && !made.rate && !made.pool;
+    }
+}
+
+// That it names what lies in front of the stage, which is the next of nodes_.
+void flow_engine::check_input(const stage_node& of, const flow_input& input) const {
+    if (input.is_source) {
+        if (input.index < graph_.sources.size() && input.port == 0) return;
+        throw std::invalid_argument(fmt::format("stage '{}' takes from a source that is not there", of.name));
+    }
+    if (input.index >= nodes_.size()) {
+        if (input.index >= graph_.stages.size())
+            throw std::invalid_argument(fmt::format("stage '{}' takes from a stage that is not there", of.name));
+        throw std::invalid_argument(
+            fmt::format("stage '{}' takes from '{}', which does not come before it: a flow has no cycles", of.name,
+                        graph_.stages[input.index].name));
+    }
+    const stage_node& from = nodes_[input.index].description;
+    if (from.is_sink)
+        throw std::invalid_argument(
+            fmt::format("stage '{}' takes from the sink '{}', which gives nothing", of.name, from.name));
+    if (input.port >= from.what->ports())
+        throw std::invalid_argument(fmt::format("stage '{}' takes from port {} of '{}', which has {}", of.name,
+                                                input.port, from.name, from.what->ports()));
+}
+
+std::shared_ptr<semaphore> flow_engine::find_pool(const std::string& name) const {
+    for (const auto& [called, places] : options_.pools)
+        if (called == name) return places;
+    throw std::invalid_argument("the flow has no concurrency pool '" + name + "'");
+}
+
+// Whether the stage goes into the segment of the one that it takes from.
+bool flow_engine::fuses(std::size_t at, const std::vector<segment*>& of_stage) const {
+    const node& mine = nodes_[at];
+    const std::vector<flow_input>& from = mine.description.from;
+    if (from.size() != 1 || from.front().is_source || mine.description.policy.own_buffer) return false;
+    const std::size_t before = from.front().index;
+    const auto others = [&](const node& each) {
+        return &each != &mine && std::any_of(each.description.from.begin(), each.description.from.end(),
+                                             [&](const flow_input& in) { return !in.is_source && in.index == before; });
+    };
+    const node& front = nodes_[before];
+    return mine.description.what->most_jobs() > 1 && front.description.what->most_jobs() > 1 &&
+           front.description.what->ports() == 1 && mine.workers() == of_stage[before]->workers &&
+           order_of(mine) == order_of(front) && of_stage[before]->stages.back() == &front &&
+           std::none_of(nodes_.begin(), nodes_.end(), others);
+}
+
+order flow_engine::order_of(const node& of) const { return of.description.policy.ordered.value_or(graph_.ordered); }
+
+void flow_engine::cut() {
+    std::vector<segment*> of_stage;
+    for (std::size_t at = 0; at < nodes_.size(); ++at) {
+        node& each = nodes_[at];
+        if (fuses(at, of_stage)) {
+            of_stage.push_back(of_stage[each.description.from.front().index]);
+        } else {
+            segment& fresh = segments_.emplace_back();
+            of_stage.push_back(&fresh);
+            const stage_policy& policy = each.description.policy;
+            fresh.workers = each.workers();
+            fresh.full = policy.full;
+            const std::size_t items = policy.buffer_items != 0
+                                          ? policy.buffer_items
+                                          : std::max<std::size_t>(64, std::size_t{2} * fresh.workers);
+            fresh.most_at_once = std::min(items, leat::most_at_once);
+            // A queue for each worker where equal keys go to the same one.
+            const std::size_t lanes = order_of(each) == order::key ? fresh.workers : 1;
+            for (std::size_t i = 0; i < lanes; ++i) {
+                auto [out, in] = channel<item>(
+                    channel_bounds(std::max<std::size_t>(1, items / lanes), policy.buffer_bytes / lanes + 1),
+                    &weight_of_item);
+                fresh.lanes.push_back({std::move(out), std::move(in)});
+            }
+        }
+        of_stage.back()->stages.push_back(&each);
+        of_stage.back()->has_deadlines |= each.description.what->has_deadlines();
+    }
+    connect(of_stage);
+    put_in_order();
+}
+
+void flow_engine::connect(const std::vector<segment*>& of_stage) {
+    for (source_node& each : graph_.sources) {
+        feed& fresh = feeds_.emplace_back();
+        fresh.from = &each;
+        fresh.out.ports.resize(1);
+    }
+    for (std::size_t at = 0; at < nodes_.size(); ++at) {
+        const node& each = nodes_[at];
+        segment& mine = *of_stage[at];
+        if (!each.is_sink && mine.stages.back() == &each) mine.out.ports.resize(each.description.what->ports());
+        if (mine.stages.front() != &each) continue;
+        for (const flow_input& input : each.description.from) {
+            outlet& from = input.is_source ? feeds_[input.index].out : of_stage[input.index]->out;
+            from.ports[input.port].push_back({&mine});
+            mine.feeders.fetch_add(1);
+        }
+    }
+    for (const feed& each : feeds_)
+        if (each.out.ports.front().empty())
+            throw std::invalid_argument("nobody takes what the source '" + each.from->name + "' gives");
+    for (const segment& each : segments_)
+        for (std::size_t port = 0; port < each.out.ports.size(); ++port)
+            if (each.out.ports[port].empty())
+                throw std::invalid_argument(
+                    fmt::format("nobody takes what '{}' gives{}", each.stages.back()->description.name,
+                                each.out.ports.size() == 1 ? "" : fmt::format(" at its port {}", port)));
+}
+
+void flow_engine::put_in_order() {
+    // Whether one worker at a time sends: the outlets of which that is so.
+    std::set<const segment*> several;  // segments that more than one sends into at a time
+    const auto feeds_into = [&](const outlet& from, bool in_turn) {
+        for (const auto& port : from.ports)
+            for (const target& each : port)
+                if (!in_turn || each.to->feeders > 1 || each.to->full != when_full::wait) several.insert(each.to);
+    };
+    for (const feed& each : feeds_) feeds_into(each.out, true);
+    for (segment& each : segments_) {  // those in front come first
+        each.numbers_on_receipt = several.contains(&each);
+        const bool by_input = std::any_of(each.stages.begin(), each.stages.end(),
+                                          [this](const node* stage) { return order_of(*stage) == order::input; });
+        // The order of what ends here is of no use to anybody: a sink that keeps it is serial.
+        if (by_input && each.workers > 1 && !each.out.ports.empty()) {
+            std::size_t window = options_.window;
+            for (const node* stage : each.stages) window = std::max(window, stage->description.policy.window);
+            if (window == 0) window = std::max<std::size_t>(64, std::size_t{4} * each.workers);
+            window = std::max<std::size_t>(window, each.workers);
+            each.gate = std::make_unique<order_gate>(window);
+            each.most_at_once = std::min(each.most_at_once, window / each.workers);
+        }
+        feeds_into(each.out, each.workers == 1 || each.gate != nullptr);
+    }
+}
+
+}  // namespace leat
