@@ -244,14 +244,13 @@ exit_code execute(const each_arguments& command, closed_streams closed) {
         rules.live = std::make_shared<live_output>(
             out, messages, live_output::options{command.tag, folder != nullptr, command.keep_order});
     plan.graph.name = "each";
-    plan.graph.source_name = "items";
     plan.graph.ordered = command.keep_order ? order::input : order::none;
     plan.graph.stages.push_back({"command", stage_of(command, rules, pace, progress_shown), policy});
     plan.graph.stages.push_back(
         {"output",
          each_output({messages, out, command.tag, std::move(folder), rules.log, rules.halts, rules.live}),
          {}});
-    plan.graph.sources.push_back({"source", source_of(command, closed, messages, pace)});
+    plan.graph.sources.push_back({"items", source_of(command, closed, messages, pace)});
     if (!command.dead_letters.empty()) plan.options.dead_letters = letters_to(command.dead_letters);
     if (auto gate = gate_of(command, messages)) {
         std::shared_ptr<source>& from = plan.graph.sources.front().what;
