@@ -176,6 +176,10 @@ void session::record(const char* name, const char* peer, const char* unit, sampl
     if (wanted(name) && same_work(name, peer, ours, theirs)) put(name, peer, unit, ours, theirs, 0);
 }
 
+void session::note(const char* name, const char* peer, const char* unit, sample ours, sample theirs) {
+    if (same_work(name, peer, ours, theirs)) append(name, peer, unit, ours, theirs, 0);
+}
+
 void session::skip(const char* name, const char* peer, const char* why) {
     if (wanted(name)) fmt::print("{:<28} {:<36} skipped: {}\n", name, peer, why);
 }
@@ -196,9 +200,13 @@ void session::put(const char* name, const char* peer, const char* unit, sample o
     const double ratio = theirs.value / ours.value;
     fmt::print("{:<28} {:<36} {:>9.4g} against {:>9.4g} {:<8}  ratio {:.3g} ±{:.0f} %\n", name, peer, ours.value,
                theirs.value, unit, ratio, 50 * spread);
+    append(name, peer, unit, ours, theirs, spread);
+}
+
+void session::append(const char* name, const char* peer, const char* unit, sample ours, sample theirs, double spread) {
     append(fmt::format(
         R"({{"name":"{}/{}","peer":"{}","ours":{:.6g},"theirs":{:.6g},"unit":"{}","ratio":{:.4g},"spread":{:.3g},"checksum":"{:016x}"}})",
-        name_, name, peer, ours.value, theirs.value, unit, ratio, spread, ours.checksum));
+        name_, name, peer, ours.value, theirs.value, unit, theirs.value / ours.value, spread, ours.checksum));
 }
 
 void session::append(const std::string& record) {

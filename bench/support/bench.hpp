@@ -40,6 +40,9 @@ public:
         return tiny_ ? tiny : full;
     }
 
+    // How many rounds a benchmark that runs them itself should make, at most so many.
+    [[nodiscard]] unsigned rounds(unsigned most) const noexcept { return rounds_ < most ? rounds_ : most; }
+
     // Whether a measurement of that name is to be made: its name has every TEXT of --only in it. compare() and measure() ask
     // themselves; a benchmark does where it would prepare much, or lay a table out.
     [[nodiscard]] bool wanted(const std::string& name);
@@ -56,6 +59,8 @@ public:
                     unsigned processors, double units, unsigned most_rounds = 100);
     // The same for a single pair of figures that was measured elsewhere.
     void record(const char* name, const char* peer, const char* unit, sample ours, sample theirs);
+    // The same, and prints nothing: for one who lays out a table and has asked wanted().
+    void note(const char* name, const char* peer, const char* unit, sample ours, sample theirs);
     // Measures one side alone, of which a table is made: prints nothing, gives the median of the rounds, and appends a record
     // without peer, `theirs` and `ratio`; its spread is the interquartile range of the values, over the median. Figures of one
     // table are for each other alone. 0 when it is not wanted.
@@ -70,6 +75,7 @@ public:
 
 private:
     void put(const char* name, const char* peer, const char* unit, sample ours, sample theirs, double spread);
+    void append(const char* name, const char* peer, const char* unit, sample ours, sample theirs, double spread);
     void append(const std::string& record);
     bool same_work(const char* name, const char* peer, sample ours, sample theirs);
 
