@@ -127,19 +127,33 @@ foreach(script IN LISTS scripts)
     add_test(NAME cli.${name} COMMAND bash ${script} ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/leat)
 endforeach()
 
-# examples/NAME/NAME.cpp, or examples/GROUP/NAME/NAME.cpp, prints the expected.txt beside it.
+# examples/NAME/*.cpp, or examples/GROUP/NAME/*.cpp, prints the expected.txt beside it; where there is a run.sh, that does,
+# which is given the program.
 file(GLOB examples CONFIGURE_DEPENDS examples/*/*.cpp examples/*/*/*.cpp)
 foreach(source IN LISTS examples)
     get_filename_component(folder ${source} DIRECTORY)
     file(RELATIVE_PATH name ${PROJECT_SOURCE_DIR}/examples ${folder})
     string(REPLACE "/" "_" name ${name})
+    if(TARGET example_${name})
+        target_sources(example_${name} PRIVATE ${source})
+        continue()
+    endif()
     add_executable(example_${name} ${source})
     target_link_libraries(example_${name} PRIVATE leat_options leat_flow)
     if(EXISTS ${folder}/expected.txt)
-        add_test(NAME example.${name} COMMAND bash -c "diff -u expected.txt <(\"$0\")" $<TARGET_FILE:example_${name}>
+        set(run "\"$0\"")
+        if(EXISTS ${folder}/run.sh)
+            set(run "bash run.sh \"$0\"")
+        endif()
+        add_test(NAME example.${name} COMMAND bash -c "diff -u expected.txt <(${run})" $<TARGET_FILE:example_${name}>
                  WORKING_DIRECTORY ${folder})
     endif()
 endforeach()
+leat_tests(examples leat_test_support leat_flow)
+if(TARGET leat_examples_tests)
+    target_include_directories(leat_examples_tests PRIVATE tests/cli examples)
+    add_dependencies(leat_examples_tests example_archive)
+endif()
 
 # bench/LAYER/NAME_bench.cpp: a tiny run of each is a test, so that it cannot rot.
 # Not under a sanitizer: its figures mean nothing, and the peers' libraries are not instrumented.
