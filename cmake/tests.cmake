@@ -165,6 +165,8 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
     target_compile_definitions(leat_bench_support PRIVATE LEAT_BENCH_BUILD="${CMAKE_CXX_FLAGS} ${CMAKE_BUILD_TYPE}")
     find_library(ZMQ zmq)  # another, likewise
     find_program(GO go)    # and another
+    find_package(BZip2 QUIET)
+    find_package(ZLIB QUIET)
     set(go_peers "")
     if(GO)
         set(go_peers ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/go_peers)
@@ -187,6 +189,12 @@ if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
         if(ZMQ AND name STREQUAL "ring")
             target_compile_definitions(bench_ring PRIVATE LEAT_BENCH_ZMQ)
             target_link_libraries(bench_ring PRIVATE ${ZMQ})
+        endif()
+        if(name STREQUAL "block_compress")
+            target_compile_definitions(bench_${name} PRIVATE $<$<TARGET_EXISTS:BZip2::BZip2>:LEAT_BENCH_BZIP2>
+                                                             $<$<TARGET_EXISTS:ZLIB::ZLIB>:LEAT_BENCH_ZLIB>)
+            target_link_libraries(bench_${name} PRIVATE $<TARGET_NAME_IF_EXISTS:BZip2::BZip2>
+                                                         $<TARGET_NAME_IF_EXISTS:ZLIB::ZLIB>)
         endif()
         if(TARGET leat AND source MATCHES "/bench/process/")  # measures the command
             add_dependencies(bench_${name} leat)
