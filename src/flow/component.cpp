@@ -23,7 +23,9 @@ std::vector<option> stage_options() {
         name_option(),
         type_option(),
         option("from", option_type::text_list,
-               "what it takes its items from; the stage written before it, when not given")
+               "what it takes its items from: names, or NAME.WAY where a stage has several ways out. Several that name "
+               "one stage get all of its items; one that names several gets those of all. The stage written before it, "
+               "when not given")
             .also_called({"input", "inputs", "after"}),
         option("jobs", option_type::jobs,
                "how many items are at work at a time, at most " + most +
@@ -38,6 +40,24 @@ std::vector<option> stage_options() {
                  option("bytes", option_type::size, "how many bytes may wait").defaults("64MiB").at_least(1)},
                 "items")
             .also_called({"queue", "capacity"}),
+        option("order", option_type::word, "the order of what leaves it; the flow's, when not given")
+            .one_of({"input", "key", "none"})
+            .also_called({"ordered", "ordering"}),
+        option(
+            "reorder_window", option_type::integer,
+            "how many items its ordered output may lag behind the first that is not done; the flow's, when not given")
+            .at_least(1)
+            .at_most(1e6),
+        option("overflow", option_type::word,
+               "what becomes of items for which there is no room in front of it: 'wait' holds up what gives them, "
+               "'drop-newest' and 'drop-oldest' leave items out of this branch, counted as skipped")
+            .one_of({"wait", "drop-newest", "drop-oldest"}),
+        option("pool", option_type::text, "the concurrency pool of [flow] of which it takes a place for each attempt")
+            .at_least(1),
+        option("rate", option_type::number, "at most so many attempts a second, of all its jobs together")
+            .at_least(1e-3)
+            .at_most(1e9)
+            .also_called({"rate_limit", "per_second"}),
         option("timeout", option_type::time_span,
                "how long one attempt at an item may take; without end, when not given")
             .at_least(1e-6)
@@ -93,12 +113,11 @@ const std::vector<option>& flow_table_options() {
     static const std::vector<option> options = {
         option("name", option_type::text, "what the flow is called; the name of its file, when not given").at_least(1),
         option("state", option_type::text, "the directory of its dead letters").at_least(1).also_called({"state_dir"}),
-        option("order", option_type::word,
-               "whether what leaves a stage with several jobs keeps the order of what entered it ('input') or leaves "
-               "as it is "
-               "done ('none')")
-            .one_of({"input", "none"})
-            .planned({"key"})
+        option(
+            "order", option_type::word,
+            "whether what leaves a stage with several jobs keeps the order of what entered it ('input'), that of the "
+            "items of each key ('key'), or leaves as it is done ('none')")
+            .one_of({"input", "key", "none"})
             .defaults("input")
             .also_called({"ordered", "ordering"}),
         option("window", option_type::integer,
@@ -107,6 +126,16 @@ const std::vector<option>& flow_table_options() {
                "given")
             .at_least(1)
             .at_most(1e6),
+        option("drain", option_type::time_span,
+               "how long what is in flight may take to its end when the flow is asked to end; then it is stopped")
+            .also_called({"drain_timeout", "grace"}),
+        option("retry_budget", option_type::number,
+               "the most retries of all stages together, as a share of the items that came in, beyond the first ten")
+            .at_least(1e-6)
+            .at_most(1e6),
+        option("pools", option_type::text_list,
+               "concurrency pools as \"NAME = PLACES\": a stage with pool = \"NAME\" takes a place for each attempt")
+            .also_called({"pool"}),
     };
     return options;
 }

@@ -57,27 +57,26 @@ std::uint32_t key_of(const item& each) {
 
 // --- Out of a source ---
 
-void flow_engine::origin_emitter::add(payload value, listener* told) {
-    if (told == nullptr && value.is_plain()) {
-        items_.emplace_back(std::move(value), ack_ref::plain(engine_));
+void flow_engine::origin_emitter::open(item& each, listener* told) {
+    if (told == nullptr && each.value.is_plain()) {
+        each.ack = ack_ref::plain(engine_);
         accounts_.push_back({nullptr, 1});
     } else {
-        auto* const node = new origin(engine_, next_, value.name(), value.items(), told);
-        items_.emplace_back(std::move(value), ack_ref(node));
+        auto* const node = new origin(engine_, next_, each.value.name(), each.value.items(), told);
+        each.ack = ack_ref(node);
         accounts_.push_back({node, node->items()});
     }
     ++next_;
 }
 
-task<> flow_engine::origin_emitter::emit(payload value) {
-    if (!kept_.empty()) co_await flush();
-    add(std::move(value), nullptr);
-    co_await give();
-}
+task<> flow_engine::origin_emitter::emit(payload value) { return emit_one(std::move(value), nullptr); }
+task<> flow_engine::origin_emitter::emit(payload value, listener& told) { return emit_one(std::move(value), &told); }
 
-task<> flow_engine::origin_emitter::emit(payload value, listener& told) {
+task<> flow_engine::origin_emitter::emit_one(payload value, listener* told) {
     if (!kept_.empty()) co_await flush();
-    add(std::move(value), &told);
+    item& each = kept_.emplace_back();
+    each.value = std::move(value);
+    open(each, told);
     co_await give();
 }
 
@@ -86,8 +85,7 @@ task<> flow_engine::origin_emitter::flush() {
     const double each = static_cast<double>(engine_.elapsed_ns(flushed_)) / static_cast<double>(kept_.size());
     at_once_ = each * static_cast<double>(most_at_once) <= batch_ns ? most_at_once
                                                                     : static_cast<std::size_t>(batch_ns / each) + 1;
-    for (payload& value : kept_) add(std::move(value), nullptr);
-    kept_.clear();
+    for (item& one : kept_) open(one, nullptr);
     co_await give();
     flushed_ = engine_.where_.now();
 }
@@ -96,13 +94,13 @@ task<> flow_engine::origin_emitter::give() {
     const stop_token stop = co_await this_task::stop_token();
     try {
         if (stop.stop_requested()) throw cancelled{};
-        co_await engine_.deliver(out_, items_);
+        co_await engine_.deliver(out_, kept_);
     } catch (...) {
         // A drain or a stop: what was not given, the source keeps, so to say. Of what goes several ways all was given.
         if (out_.is_one_queue() || stop.stop_requested()) {
-            for (std::size_t left = items_.size(); left > 0; --left) {
+            for (std::size_t left = kept_.size(); left > 0; --left) {
                 if (origin* const node = accounts_.back().node) node->take_back();
-                else items_[left - 1].ack.take_over();
+                else kept_[left - 1].ack.take_over();
                 accounts_.pop_back();
             }
         }
@@ -117,7 +115,7 @@ void flow_engine::origin_emitter::count_given() noexcept {
     for (const account& each : accounts_) items += each.items;
     engine_.given_.add(items);
     accounts_.clear();
-    items_.clear();
+    kept_.clear();
 }
 
 // --- What a stage emits ---
@@ -477,8 +475,13 @@ task<> flow_engine::leave(worker& self, std::vector<item>& items) {
     const time_point start = where_.now();
     if (self.ordered_now && !self.direct) {
         if (!mine.gate->is_turn(self.place) && self.held.size() + items.size() <= most_held) {
-            for (item& each : items) self.held.push_back(std::move(each));
-            items.clear();
+            if (self.held.empty()) {
+                self.held.swap(items);
+                items.reserve(most_at_once);
+            } else {
+                for (item& each : items) self.held.push_back(std::move(each));
+                items.clear();
+            }
             co_return;
         }
         co_await mine.gate->turn(self.place);

@@ -132,7 +132,6 @@ private:
 class flow_engine::origin_emitter final : public source_output {
 public:
     origin_emitter(flow_engine& engine, feed& of) : engine_(engine), out_(of.out), flushed_(engine.where_.now()) {
-        items_.reserve(most_at_once);
         kept_.reserve(most_at_once);
     }
     task<> emit(payload value) override;
@@ -140,17 +139,17 @@ public:
     task<> flush() override;
 
 private:
-    void add(payload value, listener* told);
+    task<> emit_one(payload value, listener* told);
+    void open(item& each, listener* told);
     task<> give();
     void count_given() noexcept;
     flow_engine& engine_;
     outlet& out_;
-    std::vector<item> items_;  // on their way
     struct account {
         origin* node;  // null: a plain one; may be gone once it is on its way
         std::uint64_t items;
     };
-    std::vector<account> accounts_;  // of items_
+    std::vector<account> accounts_;  // of what is on its way in kept_
     std::uint64_t next_ = 0;
     time_point flushed_;
 };

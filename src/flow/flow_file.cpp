@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
+#include <map>
 #include <sys/stat.h>
 #include <tuple>
 
@@ -33,6 +35,8 @@ struct draft {
     std::string where;  // "[[stage]] 'parse'"
     bool named = false;
     described_component what;
+    std::vector<flow_way> from = {};
+    std::shared_ptr<stage> made = {};  // not of a source
     [[nodiscard]] toml_place place_of(std::string_view key) const {
         const toml_member* found = table->find(key);
         return found == nullptr ? table->place : found->value.place;
@@ -48,11 +52,14 @@ public:
 private:
     void read_tables(const toml_value& root);
     void read_header(const toml_value& root);
+    void read_pools(const toml_place& place);
     void read_component(component_role role, const toml_value& table, std::string where);
     const component* find_kind(const draft& of);
     void give_names();
     void read_policy(draft& of);
     void put_in_order();
+    [[nodiscard]] unsigned port_of(const draft& of, const draft& from, const flow_way& way);
+    void look_for_readers(const flow_graph& graph);
     void make(flow_file& into);
     template <class Maker>
     auto make_one(const draft& of, Maker maker) -> decltype(maker(of.what.options));
@@ -63,8 +70,13 @@ private:
     std::vector<flow_file_error> errors_;
     option_reader options_;
     option_values header_;
+    std::map<std::string, unsigned> pools_;
     std::vector<draft> drafts_;  // the source, the stages, the sink, as far as they are there
 };
+
+order order_named(const std::string& word) {
+    return word == "none" ? order::none : word == "key" ? order::key : order::input;
+}
 
 std::string stem_of(const std::string& file) {
     std::string stem = std::filesystem::path(file).stem().string();
@@ -110,25 +122,47 @@ void reader::read_header(const toml_value& root) {
     const bool usable = flow != nullptr && flow->value.what == form::table;
     header_ = options_.read(usable ? flow->value : none, flow_table_options(), "[flow]");
     if (!header_.has("name")) header_.set("name", stem_of(file_));
+    if (header_.has("pools")) read_pools(flow->value.find("pools")->value.place);
+}
+
+void reader::read_pools(const toml_place& place) {
+    for (const std::string& text : header_.list("pools")) {
+        const std::size_t equals = text.find('=');
+        const auto trimmed = [](std::string_view part) {
+            while (!part.empty() && part.front() == ' ') part.remove_prefix(1);
+            while (!part.empty() && part.back() == ' ') part.remove_suffix(1);
+            return std::string(part);
+        };
+        const std::string name = trimmed(text.substr(0, equals));
+        const std::string count = equals == std::string::npos ? "" : trimmed(text.substr(equals + 1));
+        unsigned places = 0;
+        const auto [end, error] = std::from_chars(count.data(), count.data() + count.size(), places);
+        if (name.empty() || error != std::errc() || end != count.data() + count.size() || places == 0)
+            options_.error(place, fmt::format("'pools' in [flow]: found \"{}\", expected \"NAME = PLACES\"", text));
+        else pools_[name] = places;
+    }
 }
 
 void reader::read_tables(const toml_value& root) {
-    const auto one = [&](component_role role) {
+    const auto some = [&](component_role role) {
         const std::string name(to_string(role));
         const toml_member* found = root.find(name);
         if (found == nullptr) {
             options_.error({}, fmt::format("the flow has no [{}]", name));
         } else if (found->value.what == form::table) {
             read_component(role, found->value, fmt::format("[{}]", name));
-        } else if (found->value.what == form::array && found->value.items.size() > 1) {
-            options_.error(found->value.items[1].place,
-                           fmt::format("there are {} {}s; expected one [{}]", found->value.items.size(), name, name));
+        } else if (found->value.what == form::array && !found->value.items.empty()) {
+            for (std::size_t i = 0; i < found->value.items.size(); ++i) {
+                const toml_value& each = found->value.items[i];
+                if (each.what == form::table) read_component(role, each, fmt::format("[[{}]] {}", name, i + 1));
+                else options_.error(each.place, fmt::format("a {} is {}; expected a table", name, each.described()));
+            }
         } else {
             options_.error(found->place,
-                           fmt::format("'{}' is {}; expected one table [{}]", name, found->value.described(), name));
+                           fmt::format("'{}' is {}; expected a table [{}]", name, found->value.described(), name));
         }
     };
-    one(component_role::source);
+    some(component_role::source);
     const toml_member* stages = root.find("stage");
     if (stages == nullptr || (stages->value.what == form::array && stages->value.items.empty())) {
         options_.error({}, "the flow has no stages; expected one [[stage]] at least");
@@ -144,7 +178,7 @@ void reader::read_tables(const toml_value& root) {
             else options_.error(each.place, fmt::format("a stage is {}; expected a table", each.described()));
         }
     }
-    one(component_role::sink);
+    some(component_role::sink);
 
     const std::vector<candidate> known = {{"flow", "[flow]"},     {"source", "[source]"}, {"input", "[source]"},
                                           {"stage", "[[stage]]"}, {"sink", "[sink]"},     {"output", "[sink]"}};
@@ -158,13 +192,12 @@ void reader::read_tables(const toml_value& root) {
 }
 
 void reader::read_component(component_role role, const toml_value& table, std::string where) {
-    draft fresh{role, &table, std::move(where), false, {}};
+    draft fresh{role, &table, std::move(where), false, {}, {}, {}};
     const toml_member* name = table.find("name");
     if (name != nullptr && name->value.what == form::text && !name->value.text.empty()) {
         fresh.named = true;
         fresh.what.name = name->value.text;
-        fresh.where =
-            fmt::format("{} '{}'", role == component_role::stage ? "[[stage]]" : fresh.where, fresh.what.name);
+        fresh.where = fmt::format("{} '{}'", fresh.where.substr(0, fresh.where.rfind(']') + 1), fresh.what.name);
     }
     fresh.what.line = table.place.line;
     fresh.what.kind = find_kind(fresh);
@@ -239,9 +272,26 @@ void reader::read_policy(draft& of) {
     const option_values& from = of.what.options;
     stage_policy& to = of.what.policy;
     if (from.has("jobs")) {
-        // A range stands for the number of CPUs within it: jobs do not change while a flow runs.
+        // A range stands for the number of CPUs within it.
         const job_range jobs = from.jobs("jobs");
         to.jobs = jobs.min == jobs.max ? jobs.max : std::clamp(effective_machine().worker_count, jobs.min, jobs.max);
+    }
+    if (from.has("order")) to.ordered = order_named(from.text("order"));
+    if (from.has("reorder_window")) to.window = static_cast<std::size_t>(from.integer("reorder_window"));
+    if (from.has("pool")) {
+        to.pool = from.text("pool");
+        if (pools_.find(to.pool) == pools_.end())
+            options_.error(of.place_of("pool"), fmt::format("'pool' in {} names '{}', which is not among the pools of "
+                                                            "[flow]; expected pools = [\"{} = 4\"] there",
+                                                            of.where, to.pool, to.pool));
+    }
+    if (from.has("rate")) to.rate = from.number("rate");
+    if (from.has("overflow")) {
+        const std::string& full = from.text("overflow");
+        to.full = full == "drop-newest"   ? when_full::drop_newest
+                  : full == "drop-oldest" ? when_full::drop_oldest
+                                          : when_full::wait;
+        to.own_buffer = true;
     }
     if (from.has("buffer")) {
         const option_values& buffer = from.table("buffer");
@@ -272,22 +322,54 @@ void reader::read_policy(draft& of) {
 
 void reader::put_in_order() {
     std::vector<flow_node> nodes;
+    std::string last = drafts_.front().what.name;  // of what comes before the sinks
+    std::vector<std::string> sources;
     for (const draft& each : drafts_) {
-        flow_node node{each.what.name, {}, each.place_of("from")};
-        const bool given = each.role != component_role::source && each.what.options.has("from");
-        if (given) node.from = each.what.options.list("from");
-        else if (!nodes.empty()) node.from = {nodes.back().name};
-
+        flow_node node{each.what.name, each.role, {}, each.place_of("from")};
+        if (each.role == component_role::source) {
+            sources.push_back(each.what.name);
+        } else {
+            // The first stage takes from all sources; all sinks from the last stage.
+            const bool first = nodes.back().role == component_role::source;
+            if (each.what.options.has("from")) node.from = each.what.options.list("from");
+            else node.from = first ? sources : std::vector<std::string>{last};
+            if (each.role == component_role::stage) last = each.what.name;
+        }
         nodes.push_back(std::move(node));
     }
-    auto order = linear_order(nodes);
+    auto order = order_of_flow(nodes);
     if (!order) {
         for (flow_order_error& each : order.error()) options_.error(each.place, std::move(each.message));
         return;
     }
     std::vector<draft> sorted;
-    for (const std::size_t each : *order) sorted.push_back(std::move(drafts_[each]));
+    std::vector<std::size_t> now(drafts_.size());  // where each has gone
+    for (const std::size_t each : order->nodes) {
+        now[each] = sorted.size();
+        sorted.push_back(std::move(drafts_[each]));
+        sorted.back().from = std::move(order->from[each]);
+    }
     drafts_ = std::move(sorted);
+    for (draft& each : drafts_)
+        for (flow_way& way : each.from) way.node = now[way.node];
+}
+
+// Which port of `from` the way of `of` means.
+unsigned reader::port_of(const draft& of, const draft& from, const flow_way& way) {
+    const std::vector<std::string> names = from.made == nullptr ? std::vector<std::string>() : from.made->port_names();
+    if (way.port.empty() && names.empty()) return 0;
+    const auto found = std::find(names.begin(), names.end(), way.port);
+    if (found != names.end()) return static_cast<unsigned>(found - names.begin());
+    std::string all;
+    for (const std::string& each : names)
+        all += fmt::format("{}'{}.{}'", all.empty() ? "" : ", ", from.what.name, each);
+    if (names.empty())
+        options_.error(of.place_of("from"), fmt::format("'from' of '{}' names '{}.{}', but '{}' has one way out",
+                                                        of.what.name, from.what.name, way.port, from.what.name));
+    else
+        options_.error(of.place_of("from"), fmt::format("'from' of '{}' must say which way out of '{}'; expected {}",
+                                                        of.what.name, from.what.name, all));
+    return 0;
 }
 
 template <class Maker>
@@ -306,27 +388,57 @@ void reader::make(flow_file& into) {
     flow_description& flow = into.description;
     flow.name = header_.text("name");
     if (header_.has("state")) flow.state = header_.text("state");
-    flow.ordered = header_.text("order") == "none" ? order::none : order::input;
+    flow.ordered = order_named(header_.text("order"));
     if (header_.has("window")) flow.window = static_cast<std::size_t>(header_.integer("window"));
+    if (header_.has("drain")) flow.drain_timeout = header_.duration("drain");
+    if (header_.has("retry_budget")) flow.retry_share = header_.number("retry_budget");
+    flow.pools.assign(pools_.begin(), pools_.end());
 
     into.graph.name = flow.name;
     into.graph.ordered = flow.ordered;
+    std::vector<flow_input> places;  // of the drafts, in the graph
     for (draft& each : drafts_) {
         if (each.role == component_role::source) {
+            places.push_back({true, into.graph.sources.size(), 0});
             into.graph.sources.push_back({each.what.name, make_one(each, each.what.kind->make_source)});
-            flow.from = std::move(each.what);
             continue;
         }
-        std::shared_ptr<stage> made = make_one(each, each.what.kind->make_stage);
+        each.made = make_one(each, each.what.kind->make_stage);
         const job_range asked = each.what.options.jobs("jobs");
-        if (made != nullptr && asked.max > made->most_jobs())
+        if (each.made != nullptr && asked.max > each.made->most_jobs())
             options_.error(each.place_of("jobs"),
                            fmt::format("'jobs' in {}: found {}, expected at most {}: it has to see all items",
-                                       each.where, asked.max, made->most_jobs()));
-        into.graph.stages.push_back(
-            {each.what.name, std::move(made), each.what.policy, {}, each.role == component_role::sink});
-        if (each.role == component_role::sink) flow.to = std::move(each.what);
+                                       each.where, asked.max, each.made->most_jobs()));
+        stage_node node{each.what.name, each.made, each.what.policy, {}, each.role == component_role::sink};
+        for (const flow_way& way : each.from) {
+            node.from.push_back(places[way.node]);
+            node.from.back().port = port_of(each, drafts_[way.node], way);
+        }
+        places.push_back({false, into.graph.stages.size(), 0});
+        into.graph.stages.push_back(std::move(node));
+    }
+    look_for_readers(into.graph);
+    for (draft& each : drafts_) {
+        if (each.role == component_role::source) flow.sources.push_back(std::move(each.what));
+        else if (each.role == component_role::sink) flow.sinks.push_back(std::move(each.what));
         else flow.stages.push_back(std::move(each.what));
+    }
+}
+
+void reader::look_for_readers(const flow_graph& graph) {
+    for (const draft& each : drafts_) {
+        if (each.made == nullptr) continue;
+        const std::vector<std::string> names = each.made->port_names();
+        for (unsigned port = 0; port < names.size(); ++port) {
+            const auto reads = [&](const stage_node& one) {
+                return std::any_of(one.from.begin(), one.from.end(), [&](const flow_input& in) {
+                    return !in.is_source && in.port == port && graph.stages[in.index].what == each.made;
+                });
+            };
+            if (std::none_of(graph.stages.begin(), graph.stages.end(), reads))
+                options_.error(each.table->place, fmt::format("nobody takes what '{}' gives at '{}.{}'", each.what.name,
+                                                              each.what.name, names[port]));
+        }
     }
 }
 
@@ -389,6 +501,9 @@ flow_options prepare_flow(const flow_file& file) {
     const flow_description& flow = file.description;
     flow_options options;
     options.window = flow.window;
+    options.drain_timeout = flow.drain_timeout;
+    options.retry_share = flow.retry_share;
+    for (const auto& [name, places] : flow.pools) options.pools.emplace_back(name, std::make_shared<semaphore>(places));
     const bool letters = std::any_of(file.graph.stages.begin(), file.graph.stages.end(),
                                      [](const stage_node& each) { return each.policy.error == on_error::dead_letter; });
     if (letters && !flow.state.empty()) {

@@ -12,93 +12,129 @@ namespace {
 
 constexpr std::size_t nobody = ~std::size_t{0};
 
-std::size_t find(const std::vector<flow_node>& nodes, const std::string& name) {
-    for (std::size_t i = 0; i < nodes.size(); ++i)
-        if (nodes[i].name == name) return i;
-    if (name == "source") return 0;
-    if (name == "sink") return nodes.size() - 1;
-    return nobody;
-}
+class finder {
+public:
+    explicit finder(const std::vector<flow_node>& nodes) : nodes_(nodes) { result_.from.resize(nodes.size()); }
 
-// The path of the cycle that following `from` from `start` runs into; empty when it ends at the source.
-std::string cycle_from(const std::vector<flow_node>& nodes, const std::vector<std::size_t>& from, std::size_t start) {
-    std::vector<std::size_t> path;
-    for (std::size_t at = start; at != nobody; at = from[at]) {
-        const auto again = std::find(path.begin(), path.end(), at);
-        if (again == path.end()) {
-            path.push_back(at);
-            continue;
-        }
-        std::string text = nodes[at].name;  // backwards, so that it reads in the direction of the items
-        for (auto each = path.rbegin(); each.base() != again; ++each) text += " → " + nodes[*each].name;
-        return text;
+    expected<flow_order, std::vector<flow_order_error>> find() {
+        for (std::size_t i = 0; i < nodes_.size(); ++i)
+            if (nodes_[i].from) resolve(i);
+        if (errors_.empty()) put_in_order();
+        if (errors_.empty()) look_for_readers();
+        if (!errors_.empty()) return unexpected(std::move(errors_));
+        return std::move(result_);
     }
-    return {};
-}
+
+private:
+    std::size_t named(const std::string& name) const {
+        const auto is = [&](auto matches) -> std::size_t {
+            const auto found = std::find_if(nodes_.begin(), nodes_.end(), matches);
+            return found == nodes_.end() ? nobody : static_cast<std::size_t>(found - nodes_.begin());
+        };
+        std::size_t found = is([&](const flow_node& each) { return each.name == name; });
+        if (found == nobody && name == "source")
+            found = is([](const flow_node& each) { return each.role == component_role::source; });
+        if (found == nobody && name == "sink")
+            found = is([](const flow_node& each) { return each.role == component_role::sink; });
+        return found;
+    }
+
+    void resolve(std::size_t at) {
+        const flow_node& each = nodes_[at];
+        if (each.from->empty())
+            errors_.push_back(
+                {each.place, fmt::format("'from' of '{}' is empty; expected the name of a stage", each.name)});
+        for (const std::string& text : *each.from) {
+            flow_way way{named(text), {}};
+            // A name may have a dot in it; what is behind the last one may be a port.
+            const std::size_t dot = text.rfind('.');
+            if (way.node == nobody && dot != std::string::npos)
+                way = {named(text.substr(0, dot)), text.substr(dot + 1)};
+            if (way.node == nobody) {
+                errors_.push_back({each.place, unknown(each, text)});
+            } else if (nodes_[way.node].role == component_role::sink) {
+                errors_.push_back(
+                    {each.place, fmt::format("'from' of '{}' names {}, which gives nothing", each.name,
+                                             text == "sink" || sinks() == 1 ? "the sink" : "the sink '" + text + "'")});
+            } else {
+                result_.from[at].push_back(std::move(way));
+            }
+        }
+    }
+    std::ptrdiff_t sinks() const {
+        return std::count_if(nodes_.begin(), nodes_.end(),
+                             [](const flow_node& each) { return each.role == component_role::sink; });
+    }
+    std::string unknown(const flow_node& of, const std::string& name) const {
+        std::vector<candidate> known;
+        std::string all;
+        for (const flow_node& one : nodes_) {
+            if (&one == &of || one.role == component_role::sink) continue;
+            known.push_back({one.name, one.name});
+            all += (all.empty() ? "" : ", ") + one.name;
+        }
+        const std::string meant = nearest(name, known);
+        return fmt::format("'from' of '{}' names '{}', which is not in this flow; {}", of.name, name,
+                           meant.empty() ? "expected one of " + all : "did you mean '" + meant + "'?");
+    }
+
+    // The first in the file whose inputs are all there comes next.
+    void put_in_order() {
+        std::vector<bool> there(nodes_.size());
+        const auto ready = [&](std::size_t i) {
+            return !there[i] && std::all_of(result_.from[i].begin(), result_.from[i].end(),
+                                            [&](const flow_way& way) { return there[way.node]; });
+        };
+        while (result_.nodes.size() < nodes_.size()) {
+            std::size_t next = 0;
+            while (next < nodes_.size() && !ready(next)) ++next;
+            if (next == nodes_.size()) return tell_cycle(there);
+            there[next] = true;
+            result_.nodes.push_back(next);
+        }
+    }
+
+    // Who is not there takes from somebody who is not: so following these leads into a cycle.
+    void tell_cycle(const std::vector<bool>& there) {
+        std::vector<std::size_t> path;
+        auto at = static_cast<std::size_t>(std::find(there.begin(), there.end(), false) - there.begin());
+        for (;;) {
+            const auto again = std::find(path.begin(), path.end(), at);
+            if (again != path.end()) {
+                path.erase(path.begin(), again);
+                break;
+            }
+            path.push_back(at);
+            for (const flow_way& way : result_.from[at])
+                if (!there[way.node]) at = way.node;
+        }
+        // Backwards, so that it reads in the direction of the items; from the one that is written first on.
+        std::reverse(path.begin(), path.end());
+        std::rotate(path.begin(), std::min_element(path.begin(), path.end()), path.end());
+        std::string text;
+        for (const std::size_t each : path) text += nodes_[each].name + " → ";
+        const flow_node& first = nodes_[path.front()];
+        errors_.push_back({first.place, "the stages form a cycle: " + text + first.name});
+    }
+
+    void look_for_readers() {
+        std::vector<bool> read(nodes_.size());
+        for (const auto& from : result_.from)
+            for (const flow_way& way : from) read[way.node] = true;
+        for (std::size_t i = 0; i < nodes_.size(); ++i)
+            if (!read[i] && nodes_[i].role != component_role::sink)
+                errors_.push_back({nodes_[i].place, fmt::format("nobody takes what '{}' gives", nodes_[i].name)});
+    }
+
+    const std::vector<flow_node>& nodes_;
+    flow_order result_;
+    std::vector<flow_order_error> errors_;
+};
 
 }  // namespace
 
-expected<std::vector<std::size_t>, std::vector<flow_order_error>> linear_order(const std::vector<flow_node>& nodes) {
-    std::vector<flow_order_error> errors;
-    std::vector<std::size_t> from(nodes.size(), nobody);
-    for (std::size_t i = 1; i < nodes.size(); ++i) {
-        const flow_node& each = nodes[i];
-        if (each.from->empty()) {
-            errors.push_back(
-                {each.place, fmt::format("'from' of '{}' is empty; expected the name of a stage", each.name)});
-            continue;
-        }
-        for (const std::string& name : *each.from) {
-            const std::size_t found = find(nodes, name);
-            if (found == nobody) {
-                std::vector<candidate> known;
-                std::string all;
-                for (const flow_node& one : nodes) {
-                    if (&one == &each || &one == &nodes.back()) continue;
-                    known.push_back({one.name, one.name});
-                    all += (all.empty() ? "" : ", ") + one.name;
-                }
-                const std::string meant = nearest(name, known);
-                errors.push_back(
-                    {each.place,
-                     fmt::format("'from' of '{}' names '{}', which is not in this flow; {}", each.name, name,
-                                 meant.empty() ? "expected one of " + all : "did you mean '" + meant + "'?")});
-            } else if (found == nodes.size() - 1) {
-                errors.push_back(
-                    {each.place, fmt::format("'from' of '{}' names the sink, which gives nothing", each.name)});
-            } else {
-                from[i] = found;
-            }
-        }
-        if (each.from->size() > 1)
-            errors.push_back(
-                {each.place, fmt::format("'from' of '{}' names {} inputs; joining several is not supported yet",
-                                         each.name, each.from->size())});
-    }
-    if (!errors.empty()) return unexpected(std::move(errors));
-
-    for (std::size_t i = 1; i < nodes.size(); ++i) {
-        const std::string cycle = cycle_from(nodes, from, i);
-        if (cycle.empty()) continue;
-        errors.push_back({nodes[i].place, "the stages form a cycle: " + cycle});
-        return unexpected(std::move(errors));
-    }
-    std::vector<std::size_t> reader_of(nodes.size(), nobody);
-    for (std::size_t i = 1; i < nodes.size(); ++i) {
-        const std::size_t first = std::exchange(reader_of[from[i]], i);
-        if (first != nobody)
-            errors.push_back(
-                {nodes[i].place, fmt::format("'{}' and '{}' both take from '{}'; branches are not supported yet",
-                                             nodes[first].name, nodes[i].name, nodes[from[i]].name)});
-    }
-    for (std::size_t i = 0; i + 1 < nodes.size() && errors.empty(); ++i)
-        if (reader_of[i] == nobody)
-            errors.push_back({nodes[i].place, fmt::format("nobody takes what '{}' gives", nodes[i].name)});
-    if (!errors.empty()) return unexpected(std::move(errors));
-
-    std::vector<std::size_t> order;
-    for (std::size_t at = 0; at != nobody; at = reader_of[at]) order.push_back(at);
-    return order;
+expected<flow_order, std::vector<flow_order_error>> order_of_flow(const std::vector<flow_node>& nodes) {
+    return finder(nodes).find();
 }
 
 }  // namespace leat

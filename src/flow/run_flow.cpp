@@ -27,8 +27,8 @@ task<> stage_worker::due(emitter&) { co_return; }
 task<> stage_worker::close() { co_return; }
 void stage::adopt(stage_policy&) {}
 task<> source_output::flush() {
-    std::vector<payload> all = std::exchange(kept_, {});
-    for (payload& each : all) co_await emit(std::move(each));
+    std::vector<item> all = std::exchange(kept_, {});
+    for (item& each : all) co_await emit(std::move(each.value));
 }
 task<> stage::start(unsigned) { co_return; }
 task<> stage::close() { co_return; }

@@ -28,6 +28,13 @@ constexpr int search_rounds = 4;
 // Seldom, since each look takes the cache line of a deque from its owner.
 constexpr int fork_search_rounds = 40;
 constexpr int pauses_between_looks = 32;
+// Likewise of one whose last rest was shorter than that: it would have found what woke it. In the explorer's build there is no
+// time to tell by.
+#if defined(LEAT_EXPLORE)
+constexpr duration short_rest{-1};
+#else
+constexpr duration short_rest = std::chrono::microseconds(50);
+#endif
 
 }  // namespace
 
@@ -60,6 +67,7 @@ struct thread_pool::worker : seat {
     unsigned lifo_run = 0;
     unsigned urgent_run = 0;
     bool is_searching = false;  // counted in idle_'s high half; written by a waker before it unparks
+    bool rested_shortly = false;
     std::uint32_t random = 1;
 };
 
@@ -287,7 +295,7 @@ work_item* thread_pool::search(worker& self) noexcept {
     work_item* found = nullptr;
     for (int round = 1; found == nullptr; ++round) {
         if (round > search_rounds) {
-            if (round > fork_search_rounds || !forks_run(self)) break;
+            if (round > fork_search_rounds || !(self.rested_shortly || forks_run(self))) break;
             for (int i = 0; i < pauses_between_looks; ++i) env::pause();
         }
         found = steal(self, round >= search_rounds);
@@ -313,6 +321,7 @@ void thread_pool::fall_asleep(worker& self) noexcept {
     for (const auto& each : workers_)
         if (!each->forks.alerted()) each->forks.alert();
     if (!anything_ready() && !ending_.load(env::seq_cst)) {
+        const time_point since = env::now();
         worker* nobody = nullptr;
         if (driver_.compare_exchange_strong(nobody, &self, env::seq_cst, env::relaxed)) {
             // Read after driver_ is ours: who changes them later unparks us.
@@ -336,6 +345,7 @@ void thread_pool::fall_asleep(worker& self) noexcept {
         } else {
             self.sleep.park();
         }
+        self.rested_shortly = env::now() - since <= short_rest;
     }
     env::lock_guard held(sleepers_lock_);
     const auto place = std::find(sleepers_.begin(), sleepers_.end(), &self);

@@ -51,9 +51,12 @@ struct flow_description {
     std::string state;  // a directory; empty: none
     order ordered = order::input;
     std::size_t window = 0;
-    described_component from;
-    std::vector<described_component> stages;  // in the order of the flow
-    described_component to;
+    std::chrono::nanoseconds drain_timeout{0};
+    double retry_share = 0;
+    std::vector<std::pair<std::string, unsigned>> pools;
+    std::vector<described_component> sources;
+    std::vector<described_component> stages;  // each behind those that it takes from
+    std::vector<described_component> sinks;
 };
 
 struct flow_file {

@@ -133,6 +133,8 @@ public:
     [[nodiscard]] virtual bool is_direct() const noexcept { return false; }
     // At how many ports its items leave: more than 1 for a stage that sends them different ways.
     [[nodiscard]] virtual unsigned ports() const noexcept { return 1; }
+    // What a flow file calls the ports, one name each; of a stage with one port none.
+    [[nodiscard]] virtual std::vector<std::string> port_names() const { return {}; }
     // What `automatic` means for it; 0: the effective CPUs.
     [[nodiscard]] virtual unsigned automatic_jobs() const noexcept { return 0; }
 };
@@ -156,7 +158,7 @@ public:
     // each value of a slow source and after some of a quick one. Before a source waits for anything, and at its end, it
     // flushes.
     [[nodiscard]] bool put(payload value) {
-        kept_.push_back(std::move(value));
+        kept_.emplace_back().value = std::move(value);
         return kept_.size() >= at_once_;
     }
     // Emits what was put.
@@ -164,7 +166,7 @@ public:
 
 protected:
     ~source_output() = default;
-    std::vector<payload> kept_;
+    std::vector<item> kept_;  // without their accounts
     std::size_t at_once_ = 1;
 };
 

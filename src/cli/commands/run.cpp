@@ -9,11 +9,13 @@ namespace leat::cli {
 
 namespace {
 
-// Whether it reads from standard input, or writes to standard output.
-bool uses_standard_stream(const described_component& which) {
-    for (const option& each : which.kind->options)
-        if (each.key == "path" && each.type == option_type::text)
-            return which.options.has("path") && which.options.text("path") == "-";
+// Whether one reads from standard input, or writes to standard output.
+bool uses_standard_stream(const std::vector<described_component>& all) {
+    for (const described_component& which : all)
+        for (const option& each : which.kind->options)
+            if (each.key == "path" && each.type == option_type::text && which.options.has("path") &&
+                which.options.text("path") == "-")
+                return true;
     return false;
 }
 
@@ -32,8 +34,8 @@ exit_code execute(const run_arguments& command, closed_streams closed) {
     plan.options = prepare_flow(*file);
     plan.graph = std::move(file->graph);
     plan.output = command.output;
-    const bool reads_input = uses_standard_stream(file->description.from);
-    const bool writes_output = uses_standard_stream(file->description.to);
+    const bool reads_input = uses_standard_stream(file->description.sources);
+    const bool writes_output = uses_standard_stream(file->description.sinks);
     if (reads_input && closed.input) throw usage_error("run: the flow reads standard input, which is closed");
     if (writes_output && closed.output) throw usage_error("run: the flow writes to standard output, which is closed");
     // The data would be written over by the block, and the block by the data.

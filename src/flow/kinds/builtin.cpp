@@ -13,6 +13,7 @@ void add_builtin_kinds(registry& kinds) {
     add_split_kind(kinds);
     add_filter_kind(kinds);
     add_replace_kind(kinds);
+    add_route_kinds(kinds);
     add_dedup_kind(kinds);
     add_batch_kind(kinds);
     add_exec_kind(kinds);

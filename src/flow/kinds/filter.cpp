@@ -22,12 +22,10 @@ class filter_worker final : public stage_worker {
 public:
     explicit filter_worker(std::shared_ptr<const filter_settings> settings) : settings_(std::move(settings)) {}
 
-    task<> process(item& in, emitter& out) override {
+    made transform(item& in, bool) override {
         const std::string_view part = settings_->on.get(in.value.as<record>(), room_);
         const bool matches = RE2::PartialMatch(re2::StringPiece(part.data(), part.size()), *settings_->pattern);
-        if (matches == settings_->invert) co_return;
-        payload value = out.may_consume() ? std::move(in.value) : in.value.copy();
-        co_await out.emit(std::move(value));
+        return matches == settings_->invert ? made::none : made::one;
     }
 
 private:
@@ -39,6 +37,7 @@ class filter_stage final : public stage {
 public:
     explicit filter_stage(const option_values& given) : settings_(std::make_shared<filter_settings>(given)) {}
     task<std::unique_ptr<stage_worker>> open() override { co_return std::make_unique<filter_worker>(settings_); }
+    [[nodiscard]] bool is_direct() const noexcept override { return true; }
 
 private:
     std::shared_ptr<const filter_settings> settings_;

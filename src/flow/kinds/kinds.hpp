@@ -13,6 +13,7 @@ void add_read_kind(registry& kinds);
 void add_split_kind(registry& kinds);
 void add_filter_kind(registry& kinds);
 void add_replace_kind(registry& kinds);
+void add_route_kinds(registry& kinds);  // route, partition
 void add_dedup_kind(registry& kinds);
 void add_batch_kind(registry& kinds);
 void add_zstd_kind(registry& kinds);

@@ -22,10 +22,9 @@ class replace_worker final : public stage_worker {
 public:
     explicit replace_worker(std::shared_ptr<const replace_settings> settings) : settings_(std::move(settings)) {}
 
-    task<> process(item& in, emitter& out) override {
-        payload value = out.may_consume() ? std::move(in.value) : in.value.copy();
-        RE2::GlobalReplace(&value.as<record>().bytes, *settings_->pattern, settings_->with);
-        co_await out.emit(std::move(value));
+    made transform(item& in, bool) override {
+        RE2::GlobalReplace(&in.value.as<record>().bytes, *settings_->pattern, settings_->with);
+        return made::one;
     }
 
 private:
@@ -36,6 +35,7 @@ class replace_stage final : public stage {
 public:
     explicit replace_stage(const option_values& given) : settings_(std::make_shared<replace_settings>(given)) {}
     task<std::unique_ptr<stage_worker>> open() override { co_return std::make_unique<replace_worker>(settings_); }
+    [[nodiscard]] bool is_direct() const noexcept override { return true; }
 
 private:
     std::shared_ptr<const replace_settings> settings_;
