@@ -47,7 +47,10 @@ leat::generator<piece> pieces_of(std::vector<start> from, left_out never, progre
     const std::runtime_error changed(
         "files came or went since the archive was begun: remove its .part, and begin anew");
     for (const found& each : walk(std::move(from), std::move(never))) {
-        if (each.name.empty()) continue;  // the working folder itself
+        if (each.name.empty()) {  // the working folder itself
+            if (!each.problem.empty()) throw std::runtime_error(fmt::format("'{}': {}", each.path, each.problem));
+            continue;
+        }
         ++visited;
         names = XXH3_64bits_withSeed(each.name.data(), each.name.size() + 1, names);
         if (visited == certain.visited && names != certain.names) throw changed;

@@ -7,6 +7,8 @@
 #include <random>
 #include <set>
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <archive/chunker.hpp>
@@ -196,6 +198,19 @@ TEST(archive, what_is_there_is_not_overwritten) {
     EXPECT_THAT(end.err, HasSubstr("'tree' is there already, and is no empty folder"));
 }
 
+TEST(archive, two_runs_do_not_write_one_archive) {
+    const scratch place;
+    fill(place, 2);
+    place.write("a.arc.part", "");
+    const int other = ::open(place.file("a.arc.part").c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_EQ(::flock(other, LOCK_EX), 0);
+    const leat_end end = run(place, {"create", "--resume", "a.arc", "tree"});
+    EXPECT_EQ(end.code, 1);
+    EXPECT_THAT(end.err, HasSubstr("another run is writing 'a.arc.part'"));
+    ::close(other);
+    EXPECT_EQ(run(place, {"create", "--resume", "a.arc", "tree"}).code, 0);
+}
+
 TEST(archive, a_verb_or_flag_that_it_does_not_know_is_told_with_the_usage) {
     const scratch place;
     for (const leat_process::words& words : {leat_process::words{},
@@ -307,19 +322,33 @@ TEST(archive, any_damage_and_any_cut_is_found_soak) {
     }
 }
 
-// Kills the process when the archive that it writes has grown to so many bytes. False when it ended before.
-bool kill_at(const leat_process& process, const std::string& part, std::uintmax_t bytes) {
+// Kills the process when the archive that it writes has grown to so many bytes, unless it ends before.
+void kill_at(const leat_process& process, const std::string& part, std::uintmax_t bytes, int signal = SIGKILL) {
     for (;;) {
         siginfo_t ended{};
         ::waitid(P_PID, static_cast<id_t>(process.pid()), &ended, WEXITED | WNOHANG | WNOWAIT);
-        if (ended.si_pid != 0) return false;
+        if (ended.si_pid != 0) return;
         std::error_code none;
         const std::uintmax_t now = fs::file_size(part, none);
         if (!none && now >= bytes) break;
         ::usleep(100);
     }
-    process.kill(SIGKILL);
-    return true;
+    process.kill(signal);
+}
+
+TEST(archive, a_run_that_a_signal_ended_says_nothing_and_can_be_gone_on_with) {
+    const scratch place;
+    fill(place, 100);
+    ASSERT_EQ(run(place, {"create", "whole.arc", "tree"}).code, 0);
+    leat_process process({"create", "--save-every", "50000", "a.arc", "tree"});
+    process.program(archive_program()).in_directory(place.file("")).start();
+    kill_at(process, place.file("a.arc.part"), 500'000, SIGTERM);
+    const leat_end end = process.wait();
+    EXPECT_TRUE(end.code == 143 || (end.code == 0 && fs::exists(place.file("a.arc")))) << end.code;
+    EXPECT_EQ(end.err, "");
+    const leat_end then = run(place, {"create", "--resume", "a.arc", "tree"});
+    EXPECT_EQ(then.code, 0) << then.err;
+    EXPECT_TRUE(place.read("a.arc") == place.read("whole.arc"));
 }
 
 TEST(archive, killed_again_and_again_and_gone_on_with_it_is_the_archive_of_an_undisturbed_run_soak) {
@@ -344,7 +373,7 @@ TEST(archive, killed_again_and_again_and_gone_on_with_it_is_the_archive_of_an_un
                     const std::uintmax_t from = none ? 0 : std::min<std::uintmax_t>(there, whole.size());
                     const std::uintmax_t to =
                         from + random(static_cast<unsigned>(whole.size() - from) / (random(4) + 1) + 1);
-                    (void)kill_at(process, place.file("a.arc.part"), to);
+                    kill_at(process, place.file("a.arc.part"), to);
                 }
                 const leat_end end = process.wait();
                 gone_on += end.out.find("goes on behind") != end.out.npos ? 1 : 0;
