@@ -66,22 +66,26 @@ struct bzip2 {
 #endif
 
 #ifdef LEAT_BENCH_ZLIB
-struct gzip {
+class gzip {
+public:
     static constexpr std::size_t block = std::size_t{128} << 10U;
-    static constexpr int gzip_format = 15 + 16;
-    std::string operator()(const std::string& in) const {
-        z_stream stream{};
-        if (deflateInit2(&stream, 6, Z_DEFLATED, gzip_format, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-            throw std::runtime_error("zlib failed");
-        std::string out(deflateBound(&stream, in.size()), '\0');
-        stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(in.data()));
-        stream.avail_in = static_cast<unsigned>(in.size());
-        stream.next_out = reinterpret_cast<Bytef*>(out.data());
-        stream.avail_out = static_cast<unsigned>(out.size());
-        if (deflate(&stream, Z_FINISH) != Z_STREAM_END) throw std::runtime_error("zlib failed");
-        out.resize(stream.total_out);
-        deflateEnd(&stream);
-        return out;
+    gzip() = default;
+    gzip(const gzip& /*other*/) {}  // each worker has a stream of its own
+    gzip& operator=(const gzip&) = delete;
+    std::string operator()(const std::string& in) {
+        if (stream_ == nullptr) {
+            stream_.reset(new z_stream{});
+            if (deflateInit2(stream_.get(), 6, Z_DEFLATED, gzip_format, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+                throw std::runtime_error("zlib failed");
+            room_.resize(deflateBound(stream_.get(), block));
+        }
+        deflateReset(stream_.get());
+        stream_->next_in = reinterpret_cast<Bytef*>(const_cast<char*>(in.data()));
+        stream_->avail_in = static_cast<unsigned>(in.size());
+        stream_->next_out = reinterpret_cast<Bytef*>(room_.data());
+        stream_->avail_out = static_cast<unsigned>(room_.size());
+        if (deflate(stream_.get(), Z_FINISH) != Z_STREAM_END) throw std::runtime_error("zlib failed");
+        return room_.substr(0, stream_->total_out);
     }
     static std::string unpack(std::string in, std::size_t size) {
         std::string out(size + 1, '\0');
@@ -100,6 +104,17 @@ struct gzip {
         out.resize(out.size() - stream.avail_out);
         return out;
     }
+
+private:
+    static constexpr int gzip_format = 15 + 16;
+    struct end_stream {
+        void operator()(z_stream* stream) const noexcept {
+            deflateEnd(stream);
+            delete stream;
+        }
+    };
+    std::unique_ptr<z_stream, end_stream> stream_;
+    std::string room_;
 };
 #endif
 
@@ -116,11 +131,10 @@ public:
             ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, Level);
             ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1);
         }
-        std::string out(ZSTD_compressBound(in.size()), '\0');
-        const std::size_t size = ZSTD_compress2(context_.get(), out.data(), out.size(), in.data(), in.size());
+        room_.resize(std::max(room_.size(), ZSTD_compressBound(in.size())));
+        const std::size_t size = ZSTD_compress2(context_.get(), room_.data(), room_.size(), in.data(), in.size());
         if (ZSTD_isError(size) != 0) throw std::runtime_error(ZSTD_getErrorName(size));
-        out.resize(size);
-        return out;
+        return room_.substr(0, size);
     }
     static std::string unpack(const std::string& in, std::size_t size) {
         std::string out(size + 1, '\0');
@@ -135,6 +149,7 @@ private:
         void operator()(ZSTD_CCtx* context) const noexcept { ZSTD_freeCCtx(context); }
     };
     std::unique_ptr<ZSTD_CCtx, free_context> context_;
+    std::string room_;
 };
 
 // --- Files ---
