@@ -111,6 +111,7 @@ void archive_writer::finish() {
     if (::renameat2(AT_FDCWD, part_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) != 0)
         fail(fmt::format("cannot rename '{}' to '{}'", part_, path_));
     sync_folder_of(path_);
+    std::remove((record_ + ".new").c_str());
     std::remove(record_.c_str());  // what a crash leaves of it here is not looked at: its archive is gone
 }
 

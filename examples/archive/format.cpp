@@ -133,6 +133,7 @@ index decode_index(std::string_view bytes) {
     const auto chunks = in.get<std::uint64_t>();
     if (chunks > in.left() / bytes_of_chunk) throw damaged("the index has more chunks than it has room for");
     all.chunks.reserve(chunks);
+    std::vector<std::uint64_t> size_before{0};  // of the chunks before each, and of all
     for (std::uint64_t i = 0; i < chunks; ++i) {
         chunk each;
         each.offset = in.get<std::uint64_t>();
@@ -140,13 +141,18 @@ index decode_index(std::string_view bytes) {
         each.size = in.get<std::uint32_t>();
         each.name = in.get_hash();
         all.chunks.push_back(each);
+        size_before.push_back(size_before.back() + each.size);
     }
     const auto entries = in.get<std::uint64_t>();
     for (std::uint64_t i = 0; i < entries; ++i) {
         entry each = decode_entry(in.take(in.get<std::uint32_t>()));
-        for (const chunk_run& run : each.chunks)
+        std::uint64_t size = 0;
+        for (const chunk_run& run : each.chunks) {
             if (std::uint64_t{run.first} + run.count > chunks)
                 throw damaged(fmt::format("'{}' has a chunk that is not there", each.path));
+            size += size_before[std::uint64_t{run.first} + run.count] - size_before[run.first];
+        }
+        if (size != each.size) throw damaged(fmt::format("'{}' has another size than its chunks", each.path));
         all.entries.push_back(std::move(each));
     }
     if (in.left() != 0) throw damaged("the index is longer than what is in it");

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include <archive/chunker.hpp>
+#include <archive/format.hpp>
 #include <gmock/gmock.h>
 #include <soak.hpp>
 
@@ -241,6 +242,18 @@ TEST(archive, a_full_disk_ends_the_run_which_goes_on_when_there_is_room) {
     EXPECT_TRUE(place.read("a.arc") == place.read("whole.arc"));
 }
 
+TEST(archive, what_a_crash_left_behind_what_is_certain_is_cut_off) {
+    const scratch place;
+    fill(place, 50);
+    ASSERT_EQ(run(place, {"create", "whole.arc", "tree"}).code, 0);
+    ASSERT_EQ(run(place, {"create", "--save-every", "1", "a.arc", "tree"}, "trap '' XFSZ; ulimit -f 3000").code, 1);
+    std::ofstream(place.file("a.arc.part"), std::ios::app) << std::string(100'000, '\0');
+    place.write("a.arc.progress.new", "half of a rec");
+    EXPECT_EQ(run(place, {"create", "--resume", "a.arc", "tree"}).code, 0);
+    EXPECT_TRUE(place.read("a.arc") == place.read("whole.arc"));
+    EXPECT_FALSE(fs::exists(place.file("a.arc.progress.new")));
+}
+
 TEST(archive, files_that_came_or_went_before_a_run_goes_on_are_noticed) {
     const scratch place;
     fill(place, 50);
@@ -288,6 +301,65 @@ TEST(archive, a_damaged_chunk_is_named_with_its_files_and_costs_no_others) {
     EXPECT_EQ(less.code, 1);
     EXPECT_TRUE(place.read("out/tree/other") == place.read("tree/other"));
     EXPECT_FALSE(fs::exists(place.file("out/tree/first")));
+}
+
+// An archive of these entries and no chunks, all of whose hashes are right.
+std::string made_by_a_stranger(const std::vector<archive::entry>& entries) {
+    std::string bytes(archive::header);
+    archive::trailer end;
+    end.index_offset = bytes.size();
+    std::string encoded;
+    for (const archive::entry& each : entries) {
+        const std::string one = archive::encode(each);
+        archive::put(encoded, static_cast<std::uint32_t>(one.size()));
+        encoded += one;
+    }
+    const std::string index = archive::encode_index({}, entries.size(), encoded);
+    end.of_index = archive::hash_of(index);
+    bytes += index;
+    end.of_all = archive::hash_of(bytes);
+    return bytes + archive::encode(end);
+}
+
+archive::entry entry_of(archive::entry::kind what, std::string path, std::string target = {}) {
+    archive::entry made;
+    made.what = what;
+    made.mode = 0755;
+    made.path = std::move(path);
+    made.target = std::move(target);
+    return made;
+}
+
+TEST(archive, an_archive_of_a_stranger_writes_nothing_outside_its_folder) {
+    using kind = archive::entry::kind;
+    const scratch place;
+    fs::create_directory(place.file("outside"));
+    for (const char* path : {"../outside/x", "/x", "a/../../outside/x", "", ".", "a//b", "a/"}) {
+        place.write("a.arc", made_by_a_stranger({entry_of(kind::file, path)}));
+        const leat_end end = run(place, {"extract", "a.arc", "out"});
+        EXPECT_EQ(end.code, 1) << path;
+        EXPECT_THAT(end.err, HasSubstr("leads out of the archive"));
+    }
+    place.write("a.arc", made_by_a_stranger({entry_of(kind::link, "door", "../outside"), entry_of(kind::file, "door/x"),
+                                             entry_of(kind::folder, "door/y"), entry_of(kind::folder, "other"),
+                                             entry_of(kind::link, "other", "../outside")}));
+    const leat_end end = run(place, {"extract", "a.arc", "out"});
+    EXPECT_EQ(end.code, 1);
+    EXPECT_THAT(end.err, HasSubstr("'door': File exists"));
+    EXPECT_TRUE(fs::is_regular_file(place.file("out/door/x")));
+    EXPECT_TRUE(fs::is_empty(place.file("outside")));
+}
+
+TEST(archive, an_archive_of_a_stranger_with_chunks_that_are_not_there_is_refused) {
+    const scratch place;
+    archive::entry wrong = entry_of(archive::entry::kind::file, "x");
+    wrong.chunks.push_back({0, 4'000'000'000});
+    place.write("a.arc", made_by_a_stranger({wrong}));
+    EXPECT_THAT(run(place, {"list", "a.arc"}).err, HasSubstr("has a chunk that is not there"));
+    wrong.chunks.clear();
+    wrong.size = 5;
+    place.write("a.arc", made_by_a_stranger({wrong}));
+    EXPECT_THAT(run(place, {"list", "a.arc"}).err, HasSubstr("another size than its chunks"));
 }
 
 TEST(archive, any_damage_and_any_cut_is_found_soak) {
