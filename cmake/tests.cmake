@@ -34,6 +34,7 @@ foreach(layer IN LISTS leat_layers)
     leat_tests(${layer} leat_test_support leat_${layer} leat_core)  # below runtime there is nothing to run a task on
 endforeach()
 target_link_libraries(leat_channel_tests PRIVATE rapidcheck)
+target_link_libraries(leat_flow_tests PRIVATE rapidcheck)
 set_source_files_properties(tests/task/no_tail_calls_test.cpp PROPERTIES COMPILE_OPTIONS -O1)
 leat_tests(conformance leat_test_support leat_flow)
 if(TARGET leat)
