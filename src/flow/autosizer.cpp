@@ -61,7 +61,7 @@ autosizer::autosizer(std::vector<sizer_stage> stages, sizer_options options)
     }
 }
 
-std::optional<sizer_decision> autosizer::observe(const flow_sample& sample) {
+std::optional<sizer_decision> autosizer::observe(const sizer_sample& sample) {
     if (!(sample.seconds > 0) || sample.stages.size() != stages_.size() || stages_.empty()) return std::nullopt;
     if (!is_expected(sample)) return std::nullopt;
     if (sample.memory_share >= options_.memory_gate)
@@ -88,7 +88,7 @@ std::optional<sizer_decision> autosizer::observe(const flow_sample& sample) {
 }
 
 // Whether every stage has the jobs that it should have.
-bool autosizer::is_expected(const flow_sample& sample) {
+bool autosizer::is_expected(const sizer_sample& sample) {
     bool as_decided = true;
     for (std::size_t at = 0; at < stages_.size(); ++at)
         as_decided = as_decided && sample.stages[at].jobs == stages_[at].jobs;
@@ -144,7 +144,7 @@ double autosizer::rate_at(std::size_t stage, const view& now) const {
 }
 
 // What came of the last decision.
-std::optional<sizer_decision> autosizer::judge(const flow_sample& sample, const view& now) {
+std::optional<sizer_decision> autosizer::judge(const sizer_sample& sample, const view& now) {
     sizer_decision& last = decisions_.back();
     const std::size_t at = last.stage;
     memory_of& known = known_[at];
@@ -224,7 +224,7 @@ bool autosizer::may_grow(std::size_t stage, const view& now) {
     return true;
 }
 
-std::optional<sizer_decision> autosizer::grow(const flow_sample& sample, const view& now) {
+std::optional<sizer_decision> autosizer::grow(const sizer_sample& sample, const view& now) {
     resting_.clear();
     const auto is_busy = [&](std::size_t at) { return now.busy[at] >= options_.busy_share; };
     std::size_t slowest = 0;  // of those that are busy; if none is, of all
@@ -298,7 +298,7 @@ std::optional<sizer_decision> autosizer::grow(const flow_sample& sample, const v
 }
 
 // Memory is at its gate.
-std::optional<sizer_decision> autosizer::relieve(const flow_sample& sample) {
+std::optional<sizer_decision> autosizer::relieve(const sizer_sample& sample) {
     unsigned all_jobs = 0;
     for (const sizer_stage& each : stages_) all_jobs += each.jobs;
     sizer_decision made;

@@ -239,9 +239,12 @@ flow_control::progress flow_engine::snapshot() const {
     for (const source_node& each : graph_.sources) now.total += each.what->total().value_or(0);
     for (const node& each : nodes_) {
         r.stages.push_back(each.account.report(each.description.name, each.jobs, each.workers()));
+        r.stages.back().most_jobs = each.description.what->most_jobs();
+        r.stages.back().fused = true;
         now.queued.push_back(0);
         for (const segment& one : segments_) {
             if (one.stages.front() != &each) continue;
+            r.stages.back().fused = false;
             const std::uint64_t taken = one.taken.get();
             now.queued.back() = std::max(one.entered.get(), taken) - taken;
         }

@@ -1,5 +1,6 @@
 #include "figures.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 #include <iterator>
@@ -8,6 +9,7 @@ namespace leat {
 
 std::string rate_text(double per_second) {
     if (std::isinf(per_second)) return "any number of items/s";
+    if (per_second >= 1000) return count_text(static_cast<std::uint64_t>(std::min(per_second, 1e18))) + " items/s";
     if (per_second >= 100) return fmt::format("{:.0f} items/s", per_second);
     if (per_second >= 1 || per_second == 0) return fmt::format("{:.1f} items/s", per_second);
     return fmt::format("{:.2g} items/s", per_second);

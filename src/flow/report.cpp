@@ -5,6 +5,9 @@
 #include <fmt/format.h>
 
 #include <flow/record_json.hpp>
+#include <leat/flow/explain.hpp>
+
+#include "figures.hpp"
 
 namespace leat {
 
@@ -20,14 +23,6 @@ std::string_view word(flow_end end) {
             return "interrupted";
     }
     return "";
-}
-
-// "1234567" → "1,234,567".
-std::string grouped(std::uint64_t number) {
-    std::string digits = std::to_string(number);
-    for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
-        digits.insert(static_cast<std::size_t>(at), 1, ',');
-    return digits;
 }
 
 std::string milliseconds(double ms) {
@@ -51,6 +46,9 @@ std::string report::to_json() const {
     all["failed"] = failed;
     all["unfinished"] = unfinished;
     all["seconds"] = seconds;
+    if (cpus > 0) all["cpus"] = cpus;
+    if (cpu_s > 0) all["cpu_s"] = cpu_s;
+    if (peak_bytes > 0) all["peak_bytes"] = peak_bytes;
     boost::json::array each_stage;
     for (const stage_report& each : stages) {
         boost::json::object one;
@@ -63,6 +61,8 @@ std::string report::to_json() const {
         one["failed"] = each.failed;
         one["jobs"] = each.jobs;
         one["workers"] = each.workers;
+        if (each.most_jobs != 0) one["most_jobs"] = each.most_jobs;
+        if (each.fused) one["fused"] = true;
         one["busy_s"] = each.busy_s;
         one["starved_s"] = each.starved_s;
         one["blocked_s"] = each.blocked_s;
@@ -74,6 +74,16 @@ std::string report::to_json() const {
     boost::json::array names;
     for (const std::string& each : unfinished_names) names.emplace_back(to_utf8(each));
     if (!names.empty()) all["unfinished_names"] = std::move(names);
+    if (plan) {
+        boost::json::object planned;
+        planned["sampled"] = plan->sampled;
+        if (plan->items != 0) planned["items"] = plan->items;
+        planned["rate"] = plan->rate;
+        if (plan->seconds > 0) planned["seconds"] = plan->seconds;
+        if (plan->peak_bytes > 0) planned["peak_bytes"] = plan->peak_bytes;
+        planned["sentence"] = to_utf8(plan->sentence);
+        all["plan"] = std::move(planned);
+    }
     return boost::json::serialize(all);
 }
 
@@ -82,30 +92,34 @@ std::string report::to_text() const {
     if (seconds > 0) text += fmt::format(", {:.0f} items/s", static_cast<double>(in - unfinished) / seconds);
     text += '\n';
     if (!error.empty()) text += fmt::format("  error: {}\n", error);
-    text += fmt::format("  {} in = {} out + {} skipped + {} dead + {} failed + {} unfinished{}\n", grouped(in),
-                        grouped(out), grouped(skipped), grouped(dead), grouped(failed), grouped(unfinished),
-                        adds_up() ? "" : "  (DOES NOT ADD UP: please report this)");
+    text += fmt::format("  {} in = {} out + {} skipped + {} dead + {} failed + {} unfinished{}\n", count_text(in),
+                        count_text(out), count_text(skipped), count_text(dead), count_text(failed),
+                        count_text(unfinished), adds_up() ? "" : "  (DOES NOT ADD UP: please report this)");
     std::size_t widest = 5;
     for (const stage_report& each : stages) widest = std::max(widest, each.name.size());
     text += fmt::format("  {:<{}} {:>4} {:>10} {:>10} {:>8} {:>7} {:>6} {:>6}  {:>5} {:>7} {:>7} {:>9} {:>9}\n",
                         "stage", widest, "jobs", "in", "out", "skipped", "retried", "dead", "failed", "busy", "starved",
                         "blocked", "p50", "p99");
-    const stage_report* busiest = nullptr;
     for (const stage_report& each : stages) {
         const auto share = [&](double part) {
             const double all = each.busy_s + each.starved_s + each.blocked_s;
             return all > 0 ? fmt::format("{:.0f}%", 100 * part / all) : std::string("-");
         };
         text += fmt::format("  {:<{}} {:>4} {:>10} {:>10} {:>8} {:>7} {:>6} {:>6}  {:>5} {:>7} {:>7} {:>9} {:>9}\n",
-                            each.name, widest, each.jobs, grouped(each.in), grouped(each.out), grouped(each.skipped),
-                            each.retried, each.dead, each.failed, share(each.busy_s), share(each.starved_s),
-                            share(each.blocked_s), milliseconds(each.p50_ms), milliseconds(each.p99_ms));
-        if (busiest == nullptr || each.busy_s / each.workers > busiest->busy_s / busiest->workers) busiest = &each;
+                            each.name, widest, each.jobs, count_text(each.in), count_text(each.out),
+                            count_text(each.skipped), each.retried, each.dead, each.failed, share(each.busy_s),
+                            share(each.starved_s), share(each.blocked_s), milliseconds(each.p50_ms),
+                            milliseconds(each.p99_ms));
     }
-    if (busiest != nullptr && seconds > 0 && busiest->busy_s > 0)
-        text += fmt::format("  busiest: {} (busy {:.0f}% of the time, {} job{})\n", busiest->name,
-                            100 * busiest->busy_s / (seconds * busiest->workers), busiest->jobs,
-                            busiest->jobs == 1 ? "" : "s");
+    if (cpu_s > 0 && seconds > 0) {
+        text += fmt::format("  used {:.2f} ", cpu_s / seconds);
+        if (cpus > 0) text += fmt::format("of {:.3g} ", cpus);
+        text += "CPUs";
+        if (peak_bytes > 0) text += fmt::format(", {} of memory", bytes_text(peak_bytes));
+        text += '\n';
+    }
+    if (in > 0 && seconds > 0) text += "  " + bottleneck_of(*this).sentence + "\n";
+    if (plan) text += "  " + compared_with_plan(*this) + "\n";
     constexpr std::size_t most_shown = 10;
     for (std::size_t i = 0; i < std::min(most_shown, unfinished_names.size()); ++i)
         text += fmt::format("  unfinished: {}\n", unfinished_names[i]);

@@ -13,8 +13,8 @@
 namespace {
 
 using leat::autosizer;
-using leat::flow_sample;
 using leat::sizer_decision;
+using leat::sizer_sample;
 using leat::sizer_stage;
 using purpose = sizer_decision::purpose;
 using verdict = sizer_decision::verdict;
@@ -62,7 +62,7 @@ struct fake_flow {
         return all;
     }
 
-    [[nodiscard]] flow_sample run(double seconds) {
+    [[nodiscard]] sizer_sample run(double seconds) {
         // Where the CPUs are the limit, who waits for one is busy: stretched until the rate is theirs.
         double low = 1;
         double high = 1;
@@ -70,7 +70,7 @@ struct fake_flow {
             for (high = 1e6; high - low > 1e-6 * high;)
                 (by_workers((low + high) / 2) > rate() ? low : high) = (low + high) / 2;
         }
-        flow_sample told;
+        sizer_sample told;
         told.seconds = seconds;
         for (const fake_stage& each : stages) {
             const double shaken = 1 + noise * (2 * std::uniform_real_distribution<>()(random) - 1);
@@ -122,7 +122,7 @@ std::string story(const autosizer& sizer) {
 // So many intervals of a second; checks at each that no gate was overlooked.
 void live(fake_flow& flow, autosizer& sizer, int intervals) {
     for (int i = 0; i < intervals; ++i) {
-        const flow_sample sample = flow.run(1);
+        const sizer_sample sample = flow.run(1);
         const auto decided = sizer.observe(sample);
         if (!decided) continue;
         fake_stage& changed = flow.stages[decided->stage];
@@ -284,7 +284,7 @@ TEST(autosizer, samples_that_make_no_sense_decide_nothing) {
     flow.stages = {{0.010}};
     autosizer sizer = sizer_of(flow);
     for (int i = 0; i < 20; ++i) {
-        flow_sample sample = flow.run(1);
+        sizer_sample sample = flow.run(1);
         sample.seconds = i % 2 == 0 ? 0 : std::nan("");
         EXPECT_FALSE(sizer.observe(sample));
         sample = flow.run(1);
@@ -292,7 +292,7 @@ TEST(autosizer, samples_that_make_no_sense_decide_nothing) {
         EXPECT_FALSE(sizer.observe(sample));
     }
     autosizer none({});
-    EXPECT_FALSE(none.observe(flow_sample{}));
+    EXPECT_FALSE(none.observe(sizer_sample{}));
 }
 
 // Pipelines that are drawn: whatever the service times, fan-outs, limits and CPUs, a bounded number of decisions leads to within

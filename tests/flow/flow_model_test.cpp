@@ -43,7 +43,7 @@ TEST(flow_model, the_slowest_stage_sets_the_rate) {
     EXPECT_DOUBLE_EQ(told.in_flight, 1 + 64 + 2 + 0.2);
     EXPECT_DOUBLE_EQ(told.latency_s, told.in_flight / told.rate);
     EXPECT_EQ(told.sentence(model),
-              "work limits the flow: its 2 workers can do 200 items/s; the next, source, could do 1000 items/s");
+              "work limits the flow: its 2 workers can do 200 items/s; the next, source, could do 1,000 items/s");
 }
 
 TEST(flow_model, one_more_worker_is_capped_by_what_limits_then) {

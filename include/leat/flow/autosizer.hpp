@@ -41,7 +41,7 @@ struct stage_sample {
     unsigned jobs = 1;
 };
 
-struct flow_sample {
+struct sizer_sample {
     double seconds = 0;  // the length of the interval
     std::vector<stage_sample> stages;
     double cpu_share = 0;         // of the effective CPUs, used by anybody: 0 … 1
@@ -91,7 +91,7 @@ public:
     // The next sample; its stages are those of the constructor, in their order (others are ignored). Gives what to change now,
     // if anything: the stage is expected to have `to` workers in a later sample. A stage that has other jobs than were decided
     // ten intervals later, or that somebody else has changed, is taken as it is.
-    [[nodiscard]] std::optional<sizer_decision> observe(const flow_sample& sample);
+    [[nodiscard]] std::optional<sizer_decision> observe(const sizer_sample& sample);
 
     // All decisions so far, each with what came of it, the oldest first.
     [[nodiscard]] const std::vector<sizer_decision>& decisions() const noexcept { return decisions_; }
@@ -121,13 +121,13 @@ private:
         std::vector<double> busy;      // share of the workers' time
     };
 
-    [[nodiscard]] bool is_expected(const flow_sample& sample);
+    [[nodiscard]] bool is_expected(const sizer_sample& sample);
     [[nodiscard]] bool is_enough() const;
     [[nodiscard]] view look() const;
     [[nodiscard]] double rate_at(std::size_t stage, const view& now) const;
-    std::optional<sizer_decision> judge(const flow_sample& sample, const view& now);
-    std::optional<sizer_decision> grow(const flow_sample& sample, const view& now);
-    std::optional<sizer_decision> relieve(const flow_sample& sample);
+    std::optional<sizer_decision> judge(const sizer_sample& sample, const view& now);
+    std::optional<sizer_decision> grow(const sizer_sample& sample, const view& now);
+    std::optional<sizer_decision> relieve(const sizer_sample& sample);
     [[nodiscard]] bool may_grow(std::size_t stage, const view& now);
     void settle(std::size_t stage, bool missed);
     sizer_decision decide(sizer_decision made, double memory_share);

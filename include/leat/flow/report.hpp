@@ -2,8 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include <leat/base/expected.hpp>
 
 namespace leat {
 
@@ -16,11 +20,13 @@ struct stage_report {
     std::uint64_t dead = 0;
     std::uint64_t failed = 0;
     unsigned jobs = 1;
-    unsigned workers = 1;  // items at work at a time: jobs, times what a job holds
-    double busy_s = 0;     // its workers' time in the stage itself, processes and I/O it waits for included
-    double starved_s = 0;  // waiting for input
-    double blocked_s = 0;  // waiting for what follows, or for its turn
-    double p50_ms = 0;     // of the time an item takes in the stage, all attempts
+    unsigned workers = 1;    // items at work at a time: jobs, times what a job holds
+    unsigned most_jobs = 0;  // it can have; 0: not known
+    bool fused = false;      // its items stayed with the worker that did the stage before: the two share their workers
+    double busy_s = 0;       // its workers' time in the stage itself, processes and I/O it waits for included
+    double starved_s = 0;    // waiting for input
+    double blocked_s = 0;    // waiting for what follows, or for its turn
+    double p50_ms = 0;       // of the time an item takes in the stage, all attempts
     double p99_ms = 0;
 };
 
@@ -28,6 +34,16 @@ enum class flow_end : std::uint8_t {
     complete,     // the source ended and everything was settled
     failed,       // an error ended it; see `error`
     interrupted,  // it was asked to drain or to stop
+};
+
+// What was predicted of the run, by flow_plan from a sample.
+struct plan_forecast {
+    std::uint64_t sampled = 0;  // items
+    std::uint64_t items = 0;    // in all; 0: not known
+    double rate = 0;            // items of the source a second
+    double seconds = 0;         // 0: not known
+    double peak_bytes = 0;      // of memory
+    std::string sentence;       // what limits the flow
 };
 
 struct report {
@@ -42,12 +58,18 @@ struct report {
     std::uint64_t unfinished = 0;
     std::vector<std::string> unfinished_names;  // at most some hundred
     double seconds = 0;
+    double cpus = 0;        // that there were, effectively; this and the next two by who ran the flow, 0: not known
+    double cpu_s = 0;       // that the program and its children used
+    double peak_bytes = 0;  // of the program's memory
     std::vector<stage_report> stages;
+    std::optional<plan_forecast> plan;
 
     [[nodiscard]] bool adds_up() const noexcept { return in == out + skipped + dead + failed + unfinished; }
     // As one JSON object: flow, in, out, skipped, dead, failed, unfinished, seconds, stages, …
     [[nodiscard]] std::string to_json() const;
-    // As a table for a person, with throughput and the name of the stage that was busiest. Several lines, each ended.
+    // What to_json() wrote. The error is a sentence: not JSON, no report, what is missing or wrong in it.
+    [[nodiscard]] static expected<report, std::string> from_json(std::string_view text);
+    // As a table for a person, with throughput, what limited the flow, and what a plan had said of it. Several lines, each ended.
     [[nodiscard]] std::string to_text() const;
 };
 
