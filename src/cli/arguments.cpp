@@ -88,14 +88,31 @@ constexpr const char* run_end =
 `leat list` shows what there is, `leat list exec` all options of a kind, `leat validate` checks
 a file without running it. Ctrl-C lets the items at work end; a second one stops them at once.)";
 
+constexpr const char* plan_end =
+    R"(The source gives its first items, the stages do what they do with them, and a sink that keeps nothing
+takes them: the flow's own sink is not touched, and no item counts as done. What the stages do outside
+of the flow they do. Printed is what limits the flow, when the first item comes out, how long all items
+take, what is in flight, and what one more worker would bring.
+
+Examples:
+  leat plan examples/licences/licences.toml
+  leat plan flow.toml --report plan.json && leat run flow.toml --plan plan.json --report report.json
+  leat report report.json        # what came, beside what was planned)";
+
 // CLI11's help, with a usage line of ours.
 class help_formatter final : public CLI::Formatter {
 public:
     std::string make_usage(const CLI::App* app, std::string name) const override {
         constexpr std::pair<std::string_view, std::string_view> usages[] = {
-            {"run", "leat run FLOW.toml [OPTIONS]"},  {"each", "leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]…"},
-            {"validate", "leat validate FLOW.toml…"}, {"list", "leat list [KIND]"},
-            {"help", "leat help [COMMAND]"},          {"leat", "leat COMMAND …"},
+            {"run", "leat run FLOW.toml [OPTIONS]"},
+            {"each", "leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]…"},
+            {"validate", "leat validate FLOW.toml…"},
+            {"list", "leat list [KIND]"},
+            {"help", "leat help [COMMAND]"},
+            {"leat", "leat COMMAND …"},
+            {"plan", "leat plan FLOW.toml [OPTIONS]"},
+            {"explain", "leat explain REPORT.json"},
+            {"report", "leat report REPORT.json [--plan PLAN.json]"},
         };
         for (const auto& [command, usage] : usages)
             if (command == app->get_name()) return fmt::format("Usage: {}\n", usage);
@@ -137,6 +154,7 @@ struct raw_texts {
     bool pipe = false, lines = false, ungrouped = false;
     std::string block;
     std::optional<std::string> record_end, record_start;
+    std::string sample;
     std::string per_item, jobs, load, free_memory, timeout, delay, halt, tries, window, protocol, progress;
 };
 
@@ -533,10 +551,15 @@ command_line parse_command_line(int argc, const char* const* argv) {
     run_arguments run;
     validate_arguments validate;
     list_arguments list;
+    plan_arguments plan;
+    explain_arguments explain;
+    report_arguments report;
     std::string topic;
     CLI::App& run_command = *app.add_subcommand("run", "Runs a flow file");
     run_command.add_option("flow", run.flow_file, "the flow file")->type_name("FLOW.toml");
     run_command.add_flag("-q,--quiet", run.quiet, "no report on standard error at the end");
+    run_command.add_option("--plan", run.plan_file, "what `leat plan --report` wrote: the report compares with it")
+        ->type_name("FILE");
     add_output_options(run_command, run.output, raw);
     run_command.footer(run_end);
     CLI::App& each_command = *app.add_subcommand("each", "Runs a command once an item");
@@ -549,6 +572,20 @@ command_line parse_command_line(int argc, const char* const* argv) {
     CLI::App& list_command = *app.add_subcommand("list", "Shows the kinds of sources, stages and sinks");
     list_command.add_option("kind", list.kind, "show this kind with all its options")->type_name("KIND");
     list_command.footer("Examples:\n  leat list\n  leat list exec");
+    CLI::App& plan_command = *app.add_subcommand("plan", "Tells from a sample what a flow will take");
+    plan_command.add_option("flow", plan.flow_file, "the flow file")->type_name("FLOW.toml");
+    plan_command.add_option("--sample", raw.sample, "run so many items through the stages (300)")->type_name("N");
+    add_output_options(plan_command, plan.output, raw);
+    plan_command.footer(plan_end);
+    CLI::App& explain_command = *app.add_subcommand("explain", "Names what limited a run, from its report");
+    explain_command.add_option("report", explain.report_file, "what --report wrote")->type_name("REPORT.json");
+    explain_command.footer(
+        "The bottleneck in a sentence, what one more worker would bring, and what each stage could do.\n\n"
+        "Example:\n  leat run flow.toml --report report.json; leat explain report.json");
+    CLI::App& report_command = *app.add_subcommand("report", "Shows the report of a run again");
+    report_command.add_option("report", report.report_file, "what --report wrote")->type_name("REPORT.json");
+    report_command.add_option("--plan", report.plan_file, "compare with what `leat plan --report` wrote")
+        ->type_name("FILE");
     CLI::App& help_command = *app.add_subcommand("help", "Shows the help of a command");
     help_command.add_option("command", topic, "the command")->type_name("COMMAND");
 
@@ -586,6 +623,20 @@ command_line parse_command_line(int argc, const char* const* argv) {
         return validate;
     }
     if (list_command.parsed()) return list;
+    if (plan_command.parsed()) {
+        if (plan.flow_file.empty()) throw usage_error("plan: there is no flow file: leat plan FLOW.toml");
+        if (!raw.sample.empty()) plan.sample = number("--sample", raw.sample, 1, 1'000'000'000);
+        plan.output.progress = progress_of(raw.progress);
+        return plan;
+    }
+    if (explain_command.parsed()) {
+        if (explain.report_file.empty()) throw usage_error("explain: there is no report: leat explain REPORT.json");
+        return explain;
+    }
+    if (report_command.parsed()) {
+        if (report.report_file.empty()) throw usage_error("report: there is no report: leat report REPORT.json");
+        return report;
+    }
     if (help_command.parsed() && !topic.empty()) {
         for (const CLI::App* const each_app : app.get_subcommands({}))
             if (each_app->get_name() == topic) return text_to_print{each_app->help()};

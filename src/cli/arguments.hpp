@@ -32,6 +32,7 @@ struct run_output {
 struct run_arguments {
     std::string flow_file;
     bool quiet = false;
+    std::string plan_file;  // goes into the report; empty: none
     run_output output;
 };
 
@@ -93,12 +94,28 @@ struct list_arguments {
     std::string kind;  // empty: all
 };
 
+struct plan_arguments {
+    std::string flow_file;
+    std::uint64_t sample = 300;  // items
+    run_output output;
+};
+
+struct explain_arguments {
+    std::string report_file;
+};
+
+struct report_arguments {
+    std::string report_file;
+    std::string plan_file;  // to compare with; empty: what the report holds
+};
+
 // Text to print and be done: --help, --version.
 struct text_to_print {
     std::string text;
 };
 
-using command_line = std::variant<text_to_print, run_arguments, each_arguments, validate_arguments, list_arguments>;
+using command_line = std::variant<text_to_print, run_arguments, each_arguments, validate_arguments, list_arguments,
+                                  plan_arguments, explain_arguments, report_arguments>;
 
 // The command line cannot be meant so: what was wrong, what was expected.
 class usage_error : public std::runtime_error {

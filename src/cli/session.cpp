@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cli/process_setup.hpp>
 #include <cli/progress.hpp>
+#include <cli/resource_use.hpp>
 #include <cli/write_all.hpp>
 #include <csignal>
 #include <cstring>
@@ -77,6 +78,8 @@ public:
             throw usage_error(problem.what());
         }
         screen_.show({});
+        used_.note(done);
+        if (plan_.at_end) plan_.at_end(done);
         if (plan_.output.progress == progress_mode::json || prints_lines()) print_line();
         const bool gone = output_reader_gone();
         exit_code code = exit_code_of(done, first_signal_.load(), gone);
@@ -193,6 +196,7 @@ private:
     std::unique_ptr<runtime> runtime_;
     session_plan plan_;
     screen& screen_;
+    const resource_use used_;
     io::unique_fd report_file_;
     io::signals interrupts_{SIGINT, SIGTERM};
     std::string last_line_;             // of progress, where it is printed

@@ -5,6 +5,8 @@
 #include <cli/exit_code.hpp>
 #include <cli/screen.hpp>
 
+#include <functional>
+
 #include <leat/flow/run_flow.hpp>
 
 namespace leat::cli {
@@ -16,7 +18,9 @@ struct session_plan {
     run_output output;
     bool print_report = false;  // on standard error, at the end
     unsigned threads = 0;       // of the runtime; 0: the effective CPUs
-    std::string told_by;        // the stage whose sink tells what became of its items; of the others, the session does
+    // Called with the report before it is written or told.
+    std::function<void(report&)> at_end;
+    std::string told_by;  // the stage whose sink tells what became of its items; of the others, the session does
 };
 
 // Runs the flow to its end. The first SIGINT or SIGTERM drains it, the second stops it, the third, or five seconds, ends the

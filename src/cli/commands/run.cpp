@@ -2,6 +2,7 @@
 #include <cli/commands/commands.hpp>
 
 #include <cli/load_flow.hpp>
+#include <cli/report_file.hpp>
 #include <cli/session.hpp>
 #include <unistd.h>
 
@@ -42,6 +43,8 @@ exit_code execute(const run_arguments& command, closed_streams closed) {
     if (writes_output && ::isatty(STDOUT_FILENO) == 1 && plan.output.progress == progress_mode::automatic)
         plan.output.progress = progress_mode::none;
     plan.print_report = !command.quiet;
+    if (!command.plan_file.empty())
+        plan.at_end = [planned = read_plan(command.plan_file)](report& done) { done.plan = planned; };
     return run_session(std::move(plan), messages);
 }
 
