@@ -36,7 +36,7 @@ public:
         if (const auto* found = all_->if_contains(key)) {
             if (!found->is_number()) expected(key, "a number");
             to = found->to_number<double>();
-            if (!(to >= 0)) expected(key, "a number from zero on");
+            if (!(to >= 0) || !std::isfinite(to)) expected(key, "a number from zero on");
         }
     }
     void read(const char* key, bool& to) const {

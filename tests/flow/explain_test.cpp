@@ -194,6 +194,8 @@ TEST(report_json, what_is_no_report_is_refused_with_a_sentence) {
     };
     EXPECT_THAT(refusal(with("\"in\":400", "\"in\":-1")), HasSubstr("\"in\" of the report is not a whole number"));
     EXPECT_THAT(refusal(with("\"in\":400", "\"in\":1e40")), HasSubstr("not a whole number"));
+    EXPECT_THAT(refusal(with("\"seconds\":1E1", "\"seconds\":1E999")),
+                HasSubstr("\"seconds\" of the report is not a number"));
     EXPECT_THAT(refusal(with("\"end\":\"complete\"", "\"end\":\"late\"")), HasSubstr("`late`"));
     EXPECT_THAT(refusal(with("\"name\":\"parse\",", "")), HasSubstr("stage 2 has no \"name\""));
     EXPECT_THAT(refusal(with("\"stages\":[", "\"stages\":[7,")), HasSubstr("stage 1 is no object"));

@@ -282,7 +282,7 @@ public:
     // Not while it runs.
     ~graph();
 
-    // Adds a node. Function and results are kept: the function until the node has ended, the result as long as the graph.
+    // Adds a node. Function and result are kept: the function until it has run, the result as long as the graph.
     // Any thread; also while the graph runs, also from inside a node: then it may begin before this returns, and is not_run
     // at once where it comes after one that has failed. (A node that shall be waited for adds what continues it.)
     // Throws graph_error for nodes of another graph, and when the run has ended.
