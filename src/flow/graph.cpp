@@ -476,6 +476,7 @@ std::string graph_report::to_text() const {
     }
     if (!critical_path.empty()) {
         std::vector<std::string> names;
+        names.reserve(critical_path.size());
         for (const std::size_t at : critical_path) names.push_back(nodes[at].name);
         text += fmt::format("  critical path: {} ({}, {:.0f}% of the time)\n", joined(names), seconds_text(critical_s),
                             100 * critical_share);
