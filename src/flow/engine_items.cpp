@@ -15,11 +15,14 @@ namespace {
 struct failure {
     std::string message;
     bool permanent = false;
+    bool of_stage = false;  // a stage_failed
 };
 
 failure describe(const std::exception_ptr& error, const stage_policy& policy) {
     try {
         std::rethrow_exception(error);
+    } catch (const stage_failed& all) {
+        return {all.what(), true, true};
     } catch (const permanent_error& permanent) {
         return {permanent.what(), true};
     } catch (const timed_out&) {
@@ -397,6 +400,10 @@ task<> flow_engine::run_item(worker& self, std::size_t at, item in, std::vector<
             }
             if (end.is_cancelled()) throw cancelled{};
             why = describe(end.error(), policy);
+        }
+        if (why.of_stage) {
+            fail(fmt::format("{}: {}", what.description.name, why.message));
+            throw cancelled{};  // the item is unfinished
         }
         const bool last = why.permanent || attempts > policy.retry.max || !may_retry();
         if (last && out.keeps_outputs()) co_await out.release();

@@ -504,6 +504,8 @@ flow_options prepare_flow(const flow_file& file) {
     options.drain_timeout = flow.drain_timeout;
     options.retry_share = flow.retry_share;
     for (const auto& [name, places] : flow.pools) options.pools.emplace_back(name, std::make_shared<semaphore>(places));
+    if (!flow.state.empty())
+        for (const stage_node& each : file.graph.stages) each.what->use_state(flow.state, each.name);
     const bool letters = std::any_of(file.graph.stages.begin(), file.graph.stages.end(),
                                      [](const stage_node& each) { return each.policy.error == on_error::dead_letter; });
     if (letters && !flow.state.empty()) {

@@ -26,6 +26,7 @@ task<> stage_worker::finish(emitter&) { co_return; }
 task<> stage_worker::due(emitter&) { co_return; }
 task<> stage_worker::close() { co_return; }
 void stage::adopt(stage_policy&) {}
+void stage::use_state(const std::string&, const std::string&) {}
 task<> source_output::flush() {
     std::vector<item> all = std::exchange(kept_, {});
     for (item& each : all) co_await emit(std::move(each.value));

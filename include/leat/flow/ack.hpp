@@ -121,6 +121,8 @@ protected:
     void settled(fate how) noexcept override {
         for (ack_ref& each : of_) each.end(how);
     }
+    // For those who end them otherwise.
+    [[nodiscard]] std::vector<ack_ref>& of() noexcept { return of_; }
 
 private:
     std::vector<ack_ref> of_;

@@ -17,6 +17,13 @@ public:
     using std::runtime_error::runtime_error;
 };
 
+// An error that is not the item's but the stage's, which cannot go on: it fails the flow, whatever the policy says of items
+// that fail, and the item is unfinished.
+class stage_failed : public permanent_error {
+public:
+    using permanent_error::permanent_error;
+};
+
 enum class order : std::uint8_t {
     input,  // outputs leave in the order of the inputs
     key,    // those of one key do: a key is always handled by the same worker; see key_by

@@ -115,6 +115,9 @@ public:
     // Called first, with what the flow has set for this stage: one that sees to a part of it by itself takes it out, as a
     // stage of processes does with the timeout, of which it knows best when it begins and how to end what overran it.
     virtual void adopt(stage_policy& policy);
+    // Called before start(), by who runs a flow that keeps something from run to run: `folder`, which need not be there yet, is
+    // where, and `name` what the stage is called in the flow. Touches no file.
+    virtual void use_state(const std::string& folder, const std::string& name);
     // Called once, before any open(), with the number of jobs this stage will have, on a line that lives until close() has
     // returned and is stopped with the flow. Throws to fail the flow.
     virtual task<> start(unsigned jobs);

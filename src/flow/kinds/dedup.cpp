@@ -3,64 +3,29 @@
 
 #include <flow/kinds/kinds.hpp>
 #include <flow/kinds/part_of.hpp>
-#include <flow/kinds/seen_index.hpp>
+#include <leat/flow/bloom_filter.hpp>
+#include <leat/flow/dedup.hpp>
+#include <leat/flow/record.hpp>
 
 namespace leat {
 
 namespace {
 
-constexpr std::uint64_t usual_bound = 10'000'000;
-
-class dedup_worker final : public stage_worker {
-public:
-    dedup_worker(const part_of& key, std::shared_ptr<seen_index> index, std::uint64_t bound)
-        : key_(key), index_(std::move(index)), bound_(bound) {}
-
-    task<> process(item& in, emitter& out) override {
-        const seen_index::hash key = seen_index::hash_of(key_.get(in.value.as<record>(), room_));
-        switch (index_->look(key, in.ack)) {
-            case seen_index::place::in_flight:
-            case seen_index::place::seen:
-                co_return;  // nothing is put out: left out
-            case seen_index::place::full:
-                throw permanent_error(fmt::format(
-                    "dedup has {} different keys, its bound; filter = {{ items = … }} of the stage sets it", bound_));
-            case seen_index::place::first:
-                break;
-        }
-        ack_ref account = index_->watch(key, in.ack.fork());
-        payload value = out.may_consume() ? std::move(in.value) : in.value.copy();
-        co_await out.emit(std::move(value), std::move(account));
+std::shared_ptr<stage> make_dedup(const option_values& given) {
+    dedup_options options;
+    if (given.has("filter")) {
+        const option_values& filter = given.table("filter");
+        options.items = static_cast<std::uint64_t>(filter.integer("items"));
+        options.false_positives = filter.number("false_positives");
+        options.exact = filter.text("confirm") == "exact";
     }
-
-private:
-    const part_of& key_;
-    std::shared_ptr<seen_index> index_;
-    std::uint64_t bound_;
-    std::string room_;
-};
-
-class dedup_stage final : public stage {
-public:
-    explicit dedup_stage(const option_values& given)
-        : key_(given.text("key"), "key"),
-          bound_(given.has("filter") ? static_cast<std::uint64_t>(given.table("filter").integer("items"))
-                                     : usual_bound) {}
-
-    task<> start(unsigned) override {
-        index_ = std::make_shared<seen_index>(bound_);
-        co_return;
-    }
-    task<std::unique_ptr<stage_worker>> open() override {
-        co_return std::make_unique<dedup_worker>(key_, index_, bound_);
-    }
-    [[nodiscard]] unsigned most_jobs() const noexcept override { return 1; }
-
-private:
-    part_of key_;
-    std::uint64_t bound_;
-    std::shared_ptr<seen_index> index_;
-};
+    options.keep = given.boolean("keep");
+    const std::string& what = given.text("key");
+    auto digest = [key = part_of(what, "key")](payload& value, std::string& room) {
+        return digest_of(key.get(value.as<record>(), room));
+    };
+    return detail::make_dedup_stage(std::move(digest), std::move(options), fmt::format("those of key = \"{}\"", what));
+}
 
 }  // namespace
 
@@ -69,33 +34,36 @@ void add_dedup_kind(registry& kinds) {
     kind.name = "dedup";
     kind.summary = "lets the first item of each key through";
     kind.help =
-        "The others are counted as skipped. Keys are told apart exactly, by a hash of 128 bits, which takes about 32 "
-        "bytes\n"
-        "of memory a key. A key counts as seen once its first item was committed; an item whose key is in flight "
-        "shares the\n"
-        "fate of the first.\n";
+        "The others are counted as skipped. A key counts as seen once its first item was committed; an item whose key\n"
+        "is in flight shares the fate of the first. Keys are told apart by a hash of 128 bits. They are in memory, at\n"
+        "about 32 bytes a key; or, when the flow has a state directory, on disk, with a filter of some 3 bytes a key\n"
+        "in front. A flow that is run anew begins without keys, unless keep = true. docs/dedup.md tells more.\n";
     kind.options = {
         option("key", option_type::text, std::string("what makes items the same: ") + part_of::words)
             .defaults("content"),
         option("filter", option_type::table, "how many keys there may be, and how they are told apart")
-            .with({option("items", option_type::integer, "the most different keys; one more is an error")
-                       .defaults(std::to_string(usual_bound))
-                       .at_least(1)
-                       .at_most(1e11)
-                       .also_called({"max", "bound"}),
-                   option("false_positives", option_type::number,
-                          "for a filter in front of the exact index; without effect as long as that is in memory")
-                       .defaults("1e-4")
-                       .at_least(1e-12)
-                       .at_most(0.5),
-                   option("confirm", option_type::word, "what decides whether a key was seen")
-                       .one_of({"exact"})
-                       .planned({"none"})
-                       .defaults("exact")},
-                  "items")};
-    kind.make_stage = [](const option_values& given) -> std::shared_ptr<stage> {
-        return std::make_shared<dedup_stage>(given);
-    };
+            .with(
+                {option("items", option_type::integer,
+                        "the most different keys, in memory, where one more is an error; on disk how many are expected")
+                     .defaults(std::to_string(dedup_options().items))
+                     .at_least(1)
+                     .at_most(1e11)
+                     .also_called({"max", "bound"}),
+                 option("false_positives", option_type::number,
+                        "of the filter: how many new keys in one are looked up on disk, or with confirm = \"none\" are "
+                        "lost")
+                     .defaults("1e-4")
+                     .at_least(bloom_filter::least_rate)
+                     .at_most(bloom_filter::greatest_rate),
+                 option("confirm", option_type::word,
+                        "what decides whether a key was seen: all keys, or the filter alone, which now and then leaves "
+                        "out an item that is new")
+                     .one_of({"exact", "none"})
+                     .defaults("exact")},
+                "items"),
+        option("keep", option_type::boolean, "whether the keys of earlier runs count as seen; needs a state directory")
+            .defaults("false")};
+    kind.make_stage = &make_dedup;
     kinds.add(std::move(kind));
 }
 
