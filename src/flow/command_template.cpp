@@ -51,6 +51,7 @@ command_template::command_template(std::vector<std::string> argv, command_templa
         for (const piece& each_piece : arguments_.back().pieces) {
             any |= each_piece.what != part::text;
             takes_item_ |= is_of_item(each_piece.what);
+            takes_number_ |= each_piece.what == part::number || each_piece.what == part::slot;
         }
     }
     if (!any && options.append_item) {

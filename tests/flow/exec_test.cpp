@@ -210,4 +210,37 @@ TEST(exec, what_cannot_be_meant_is_refused_with_its_place) {
     EXPECT_EQ(refusal("exec = ['cat']"), "");
 }
 
+// --- Answers that are kept ---
+
+TEST(exec_cache, items_of_the_same_content_get_the_answer_of_the_first) {
+    const scratch_folder folder;
+    for (const std::string mode : {"item", "persistent"}) {
+        const std::string calls = folder / mode;
+        const std::string script = "while read -r line; do echo x >> " + calls + "; echo \"<$line>\"; done";
+        const ran got =
+            run_stage("exec = ['bash', '-c', '" + script + "']\nmode = '" + mode + "'\njobs = 2\ncache = 100",
+                      "[\"a\\n\", \"b\\n\", \"a\\n\", \"a\\n\", \"b\\n\"]");
+        EXPECT_EQ(got.done.error, "");
+        EXPECT_EQ(got.done.out, 5U);
+        EXPECT_EQ(got.out, mode == "item" ? "<a>\n\n<b>\n\n<a>\n\n<a>\n\n<b>\n\n" : "<a>\n<b>\n<a>\n<a>\n<b>\n");
+        EXPECT_EQ(get_file(calls), "x\nx\n") << mode;
+    }
+}
+
+TEST(exec_cache, failures_are_not_kept) {
+    const scratch_folder folder;
+    const ran got = run_stage("exec = ['sh', '-c', 'echo x >> " + (folder / "calls") +
+                                  "; exit 3']\njobs = 1\ncache = { items = 5, age = '1h' }\non_error = 'keep-going'",
+                              "['a', 'a', 'a']");
+    EXPECT_EQ(got.done.failed, 3U);
+    EXPECT_EQ(get_file(folder / "calls"), "x\nx\nx\n");
+}
+
+TEST(exec_cache, what_depends_on_the_number_of_an_item_is_not_kept) {
+    EXPECT_THAT(
+        refusal("exec = ['echo', '{#}']\ncache = 10"),
+        HasSubstr("'cache' in [[stage]] 1 cannot be: {#} or {%} in the arguments gives the same item another answer"));
+    EXPECT_EQ(refusal("exec = ['echo', '{}']\ncache = 10"), "");
+}
+
 }  // namespace

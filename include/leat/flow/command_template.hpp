@@ -40,6 +40,8 @@ public:
 
     // Whether the item is among the arguments; otherwise the command is the same for each item but for {#} and {%}.
     [[nodiscard]] bool takes_item() const noexcept { return takes_item_; }
+    // Whether {#} or {%} is among them, so that it differs even for the same item.
+    [[nodiscard]] bool takes_number() const noexcept { return takes_number_; }
     // The command, argument zero, when it is the same for all items; empty when a replacement string occurs in it.
     [[nodiscard]] std::string fixed_command() const;
 
@@ -73,6 +75,7 @@ private:
 
     std::vector<argument> arguments_;
     bool takes_item_ = false;
+    bool takes_number_ = false;
 };
 
 // The words with spaces between them, those in quotes that a POSIX shell would not read as they are.

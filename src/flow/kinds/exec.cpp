@@ -5,7 +5,9 @@
 #include <atomic>
 #include <fmt/format.h>
 
+#include <leat/flow/cache.hpp>
 #include <leat/flow/command_template.hpp>
+#include <leat/flow/dedup.hpp>
 #include <leat/flow/record.hpp>
 #include <leat/process/command.hpp>
 #include <leat/process/persistent_pool.hpp>
@@ -77,6 +79,21 @@ std::shared_ptr<const command_template> template_of(const option_values& given, 
     }
 }
 
+// What programs wrote, by what they were given; shared by the jobs of a stage.
+struct digest_bits {
+    std::size_t operator()(const key_digest& of) const noexcept { return of.low; }
+};
+using answer_cache = cache<key_digest, std::string, digest_bits>;
+
+std::shared_ptr<answer_cache> cache_of(const option_values& given) {
+    if (!given.has("cache")) return nullptr;
+    const option_values& set = given.table("cache");
+    cache_options options;
+    options.items(static_cast<std::size_t>(set.integer("items"))).bytes(set.size("bytes"));
+    if (set.has("age")) options.age(std::chrono::duration_cast<duration>(set.duration("age")));
+    return std::make_shared<answer_cache>(options);
+}
+
 // --- A process an item ---
 
 struct item_settings {
@@ -86,6 +103,7 @@ struct item_settings {
     std::size_t max_output = 0;
     duration timeout = duration::max();
     duration grace{};
+    std::shared_ptr<answer_cache> answers;  // null: none are kept
 };
 
 class item_worker final : public stage_worker {
@@ -95,9 +113,26 @@ public:
 
     task<> process(item& in, emitter& out) override {
         auto& given = in.value.as<record>();
+        const std::uint64_t number = in.ack.sequence() + 1;
+        std::string answer;
+        if (settings_->answers) {
+            const auto compute = [&] { return answer_to(given.bytes, number); };
+            answer = co_await settings_->answers->get(digest_of(given.bytes), compute);
+        } else {
+            std::string bytes = out.may_consume() ? std::move(given.bytes) : given.bytes;
+            answer = co_await answer_to(std::move(bytes), number);
+        }
+        record result = out.may_consume() ? std::move(given) : given;
+        result.bytes = std::move(answer);
+        payload value(std::move(result));
+        co_await out.emit(std::move(value));
+    }
+
+private:
+    task<std::string> answer_to(std::string bytes, std::uint64_t number) {
         command_options options(settings_->child);
-        options.child.argv = settings_->arguments->fill(given.bytes, in.ack.sequence() + 1, slot_);
-        if (settings_->feed) options.input = out.may_consume() ? std::move(given.bytes) : given.bytes;
+        options.child.argv = settings_->arguments->fill(bytes, number, slot_);
+        if (settings_->feed) options.input = std::move(bytes);
         options.timeout = settings_->timeout;
         options.grace = settings_->grace;
         command_result done = co_await run(std::move(options));
@@ -109,13 +144,8 @@ public:
         if (done.out.size() > settings_->max_output)
             throw permanent_error(fmt::format("wrote {} bytes to standard output; max_output allows {}",
                                               done.out.size(), settings_->max_output));
-        record result = out.may_consume() ? std::move(given) : given;
-        result.bytes = done.out.take_text();
-        payload value(std::move(result));
-        co_await out.emit(std::move(value));
+        co_return done.out.take_text();
     }
-
-private:
     static task<command_result> run(command_options options) {
         try {
             co_return co_await run_command(std::move(options));
@@ -138,6 +168,9 @@ public:
         settings->feed = given.has("input") ? !as_argument : !settings->arguments->takes_item();
         settings->max_output = given.size("max_output");
         settings->grace = given.duration("grace");
+        settings->answers = cache_of(given);
+        if (settings->answers && settings->arguments->takes_number())
+            throw option_error("cache", "cannot be: {#} or {%} in the arguments gives the same item another answer");
         settings_ = std::move(settings);
     }
     void adopt(stage_policy& policy) override {
@@ -162,7 +195,8 @@ private:
 
 class persistent_worker final : public stage_worker {
 public:
-    persistent_worker(persistent_pool& pool, std::optional<char> end_mark) : pool_(pool), end_mark_(end_mark) {}
+    persistent_worker(persistent_pool& pool, std::optional<char> end_mark, std::shared_ptr<answer_cache> answers)
+        : pool_(pool), end_mark_(end_mark), answers_(std::move(answers)) {}
 
     task<> process(item& in, emitter& out) override {
         auto& given = in.value.as<record>();
@@ -171,7 +205,14 @@ public:
         std::string line = out.may_consume() ? std::move(given.bytes) : given.bytes;
         // A line feed or NUL byte at the end of an item is no part of it where it marks the end.
         if (end_mark_ && line.ends_with(*end_mark_)) line.pop_back();
-        std::string answer = co_await ask(std::move(line), in.ack.sequence() + 1, suspect);
+        const std::uint64_t number = in.ack.sequence() + 1;
+        std::string answer;
+        if (answers_) {
+            const auto compute = [&] { return ask(line, number, suspect); };
+            answer = co_await answers_->get(digest_of(line), compute);
+        } else {
+            answer = co_await ask(std::move(line), number, suspect);
+        }
         record result = out.may_consume() ? std::move(given) : given;
         result.bytes = std::move(answer);
         payload value(std::move(result));
@@ -191,7 +232,8 @@ private:
     }
     persistent_pool& pool_;
     std::optional<char> end_mark_;
-    std::uint64_t suspect_ = 0;  // number of the item that failed last; 0: none
+    std::shared_ptr<answer_cache> answers_;  // null: none are kept
+    std::uint64_t suspect_ = 0;              // number of the item that failed last; 0: none
 };
 
 class persistent_stage final : public stage {
@@ -212,6 +254,7 @@ public:
         options_.window = static_cast<unsigned>(given.integer("window"));
         options_.max_answer_bytes = given.size("max_output");
         options_.grace = given.duration("grace");
+        answers_ = cache_of(given);
         (void)template_of(given, false);
     }
     [[nodiscard]] unsigned items_per_job() const noexcept override { return options_.window; }
@@ -229,7 +272,7 @@ public:
         std::optional<char> end_mark;
         if (options_.protocol == worker_protocol::line) end_mark = '\n';
         if (options_.protocol == worker_protocol::nul) end_mark = '\0';
-        co_return std::make_unique<persistent_worker>(*pool_, end_mark);
+        co_return std::make_unique<persistent_worker>(*pool_, end_mark, answers_);
     }
     task<> close() override {
         if (!pool_) co_return;
@@ -239,6 +282,7 @@ public:
 
 private:
     persistent_options options_;
+    std::shared_ptr<answer_cache> answers_;
     std::unique_ptr<persistent_pool> pool_;
 };
 
@@ -301,6 +345,17 @@ void add_exec_kind(registry& kinds) {
         option("file_size", option_type::size, "the largest file that a process may write"),
         option("processes", option_type::integer, "start no more where the user has so many in all; not for root")
             .at_least(1),
+        option("cache", option_type::table,
+               "keeps what the program wrote, and gives it to items of the same content; for programs whose answer "
+               "depends "
+               "on nothing else")
+            .with({option("items", option_type::integer, "how many answers are kept")
+                       .defaults("10000")
+                       .at_least(1)
+                       .at_most(1e9),
+                   option("bytes", option_type::size, "how many bytes of them").defaults("64MiB").at_least(1),
+                   option("age", option_type::time_span, "how long; without end, when not given").at_least(1e-6)},
+                  "items"),
         option("sandbox", option_type::table, "what the kernel keeps the program from")
             .with({
                 option("read", option_type::text_list, "open no files but those of the system, and read below these"),
