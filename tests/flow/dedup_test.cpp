@@ -2,6 +2,7 @@
 #include <leat/flow/dedup.hpp>
 
 #include <csignal>
+#include <map>
 #include <ranges>
 #include <set>
 #include <sys/wait.h>
@@ -13,6 +14,7 @@
 
 #include <flow/seen_index.hpp>
 #include <flow_kinds.hpp>
+#include <leat/runtime/sim.hpp>
 
 namespace {
 
@@ -420,6 +422,42 @@ TEST(dedup_flow, on_disk_a_hundred_thousand_items_leave_as_many_as_there_are_key
         EXPECT_EQ(sum, done.out);
         EXPECT_EQ(done.skipped, 100'000 - done.out);
     }
+}
+
+// Items that fail, wait and overtake each other as the seed has it.
+leat::task<> random_run(std::string path) {
+    std::map<int, int> committed;
+    const auto key_of = [](int number) { return number % 17; };
+    const auto work = [](int number) -> leat::task<int> {
+        if (leat::sim::chance(50)) co_await leat::sleep_for(std::chrono::milliseconds(leat::sim::draw(300)));
+        if (leat::sim::chance(25)) throw std::runtime_error("fails now and then");
+        co_return number;
+    };
+    auto graph = leat::from(std::views::iota(0, 80)) | leat::dedup("unique", key_of).on_disk(path).expecting(100) |
+                 leat::map("work", work).concurrency(4).on_error(leat::on_error::keep_going) |
+                 leat::for_each("keep", [&](int number) { ++committed[key_of(number)]; });
+    const leat::report done = co_await leat::run_flow(std::move(graph));
+    if (!done.adds_up() || done.in != 80 || done.unfinished != 0) throw std::logic_error("the account does not add up");
+    if (done.out != committed.size()) throw std::logic_error("not what came out");
+    for (const auto& [key, times] : committed)
+        if (times != 1) throw std::logic_error("a key was committed twice");
+    if (path.empty()) co_return;
+    auto again = std::make_shared<seen_index>(on_disk(path), "of the program's unique");
+    again->open();
+    for (int number = 0; number < 17; ++number) {
+        const key_digest one = digest_of({reinterpret_cast<const char*>(&number), sizeof number});
+        const bool known = again->look(one, {}) != first;
+        if (known != committed.contains(number)) throw std::logic_error("the index has other keys than the sink");
+        if (!known) again->watch(one, {}).skip();
+    }
+}
+
+TEST(dedup_flow, a_key_is_committed_once_at_most_under_every_seed) {
+    const auto in_memory = [] { return random_run(""); };
+    leat::sim::explore({.seeds = 300, .run = {.stall_percent = 1}}, in_memory);
+    const scratch_folder folder;
+    const auto with_index = [&folder] { return random_run(folder / "seen.db"); };
+    leat::sim::explore({.seeds = 30, .run = {.stall_percent = 1}}, with_index);
 }
 
 // Killed at some moment: then no key is known whose item had not come out before.
