@@ -116,6 +116,11 @@ private:
     void send_or_drop(segment& to, unsigned lane, std::vector<item>& items);
     [[nodiscard]] bool may_retry() noexcept;
     task<> give_up(node& what, item& in, unsigned attempts, const std::string& why);
+    // What becomes of it is told and, for a dead letter, done; gives how that went.
+    task<on_error> settle_failure(const std::string& where, on_error how, item& in, unsigned attempts,
+                                  const std::string& why);
+    // Of a bad item of the source.
+    task<> refuse(item in, const std::string& where, const std::string& why, on_error how);
 
     void settle(fate how, std::uint64_t items) noexcept override;
     void abandon(const std::string& name) noexcept override;

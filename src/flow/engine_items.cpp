@@ -93,6 +93,17 @@ task<> flow_engine::origin_emitter::flush() {
     flushed_ = engine_.where_.now();
 }
 
+task<> flow_engine::origin_emitter::refuse(payload value, const std::string& why, on_error how) {
+    if (how == on_error::fail) throw permanent_error(why);
+    if (!kept_.empty()) co_await flush();
+    const stop_token stop = co_await this_task::stop_token();
+    if (stop.stop_requested()) throw cancelled{};
+    auto* const node = new origin(engine_, next_++, value.name(), value.items(), nullptr);
+    item bad(std::move(value), ack_ref(node));
+    engine_.given_.add(node->items());
+    co_await engine_.refuse(std::move(bad), from_.from->name, why, how);
+}
+
 task<> flow_engine::origin_emitter::give() {
     const stop_token stop = co_await this_task::stop_token();
     try {
@@ -430,7 +441,8 @@ task<> flow_engine::run_item(worker& self, std::size_t at, item in, std::vector<
         what.account.skipped.add(items);
         in.ack.skip();
     } else if (what.is_sink) {
-        what.account.out.add(items);  // a sink has it, now or as soon as it can
+        // A sink has it, now or as soon as it can.
+        (out.known() ? what.account.skipped : what.account.out).add(items);
     }
 }
 
@@ -442,19 +454,29 @@ bool flow_engine::may_retry() noexcept {
                static_cast<double>(always) + options_.retry_share * static_cast<double>(given_.get());
 }
 
-task<> flow_engine::give_up(node& what, item& in, unsigned attempts, const std::string& why) {
-    const std::string& name = what.description.name;
-    on_error how = what.description.policy.error;
-    if (options_.observer != nullptr) options_.observer->item_failed(name, how, in.value.name(), attempts, why);
+task<on_error> flow_engine::settle_failure(const std::string& where, on_error how, item& in, unsigned attempts,
+                                           const std::string& why) {
+    if (options_.observer != nullptr) options_.observer->item_failed(where, how, in.value.name(), attempts, why);
     if (how == on_error::dead_letter) {
         auto one_by_one = co_await dead_letters_.lock();
         try {
-            options_.dead_letters(dead_letter{in, name, attempts, why});
+            options_.dead_letters(dead_letter{in, where, attempts, why});
         } catch (...) {
             fail_with_current_exception("dead letters");
             how = on_error::keep_going;  // it failed, and the flow does so already
         }
     }
+    co_return how;
+}
+
+task<> flow_engine::refuse(item in, const std::string& where, const std::string& why, on_error how) {
+    how = co_await settle_failure(where, how, in, 1, why);
+    in.ack.end(how == on_error::skip ? fate::skipped : how == on_error::dead_letter ? fate::dead : fate::failed);
+}
+
+task<> flow_engine::give_up(node& what, item& in, unsigned attempts, const std::string& why) {
+    const std::string& name = what.description.name;
+    const on_error how = co_await settle_failure(name, what.description.policy.error, in, attempts, why);
     const std::uint64_t items = in.value.items();
     switch (how) {
         case on_error::skip:

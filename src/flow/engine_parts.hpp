@@ -131,12 +131,14 @@ private:
 
 class flow_engine::origin_emitter final : public source_output {
 public:
-    origin_emitter(flow_engine& engine, feed& of) : engine_(engine), out_(of.out), flushed_(engine.where_.now()) {
+    origin_emitter(flow_engine& engine, feed& of)
+        : engine_(engine), from_(of), out_(of.out), flushed_(engine.where_.now()) {
         kept_.reserve(most_at_once);
     }
     task<> emit(payload value) override;
     task<> emit(payload value, listener& told) override;
     task<> flush() override;
+    task<> refuse(payload value, const std::string& why, on_error how) override;
 
 private:
     task<> emit_one(payload value, listener* told);
@@ -144,6 +146,7 @@ private:
     task<> give();
     void count_given() noexcept;
     flow_engine& engine_;
+    const feed& from_;
     outlet& out_;
     struct account {
         origin* node;  // null: a plain one; may be gone once it is on its way
@@ -177,6 +180,7 @@ public:
         current_.ack.fail_some(items);
     }
     void count_retried(std::uint64_t items) noexcept override { what_.account.retried.add(items); }
+    void count_known() noexcept override { known_ = true; }
 
     // For finish(), once the edge in front has ended.
     void note_whether_cut_short() noexcept { is_cut_short_ = engine_.interrupted_; }
@@ -190,6 +194,7 @@ public:
     // Each that was emitted gets an account; with `all`, nothing more will be, and the last takes over that of the item.
     void account_for(bool all);
     [[nodiscard]] bool emitted() const noexcept { return emitted_; }
+    [[nodiscard]] bool known() const noexcept { return known_; }
     [[nodiscard]] std::uint64_t downstream_ns() const noexcept { return downstream_ns_; }
 
 private:
@@ -202,6 +207,7 @@ private:
     std::vector<item>& made_;
     std::size_t begin_;  // in made_: what has an account already, or is another item's
     bool emitted_ = false;
+    bool known_ = false;
     std::uint64_t downstream_ns_ = 0;
     std::vector<item> held_;
 };

@@ -22,6 +22,10 @@ void flow_engine::resolve() {
     for (const source_node& each : graph_.sources)
         if (!each.what) throw std::invalid_argument("the source '" + each.name + "' has no implementation");
     if (graph_.stages.empty()) throw std::invalid_argument("the flow has no sink");
+    for (const source_node& each : graph_.sources)
+        if (each.what->has_dead_letters() && !options_.dead_letters)
+            throw std::invalid_argument("the source '" + each.name +
+                                        "' sends what is bad to the dead letters, but the flow has no place for them");
     const unsigned cpus = effective_machine().worker_count;
     const bool sinks_said =
         std::any_of(graph_.stages.begin(), graph_.stages.end(), [](const stage_node& each) { return each.is_sink; });

@@ -401,6 +401,11 @@ void reader::make(flow_file& into) {
         if (each.role == component_role::source) {
             places.push_back({true, into.graph.sources.size(), 0});
             into.graph.sources.push_back({each.what.name, make_one(each, each.what.kind->make_source)});
+            const auto& made = into.graph.sources.back().what;
+            if (made != nullptr && made->has_dead_letters() && flow.state.empty())
+                options_.error(
+                    each.table->place,
+                    fmt::format("{}: dead letters need a directory; expected state = \"…\" in [flow]", each.where));
             continue;
         }
         each.made = make_one(each, each.what.kind->make_stage);
@@ -506,8 +511,11 @@ flow_options prepare_flow(const flow_file& file) {
     for (const auto& [name, places] : flow.pools) options.pools.emplace_back(name, std::make_shared<semaphore>(places));
     if (!flow.state.empty())
         for (const stage_node& each : file.graph.stages) each.what->use_state(flow.state, each.name);
-    const bool letters = std::any_of(file.graph.stages.begin(), file.graph.stages.end(),
-                                     [](const stage_node& each) { return each.policy.error == on_error::dead_letter; });
+    const bool letters =
+        std::any_of(file.graph.sources.begin(), file.graph.sources.end(),
+                    [](const source_node& each) { return each.what && each.what->has_dead_letters(); }) ||
+        std::any_of(file.graph.stages.begin(), file.graph.stages.end(),
+                    [](const stage_node& each) { return each.policy.error == on_error::dead_letter; });
     if (letters && !flow.state.empty()) {
         auto to = std::make_shared<dead_letter_file>(flow.state + "/dead.jsonl", flow.name);
         options.dead_letters = [to](const dead_letter& each) { to->keep(each); };

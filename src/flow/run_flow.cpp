@@ -33,6 +33,10 @@ task<> source_output::flush() {
 }
 task<> stage::start(unsigned) { co_return; }
 task<> stage::close() { co_return; }
+task<> source_output::refuse(payload, const std::string& why, on_error) {
+    throw permanent_error(why);
+    co_return;
+}
 
 flow_control::flow_control() : state_(std::make_shared<state>()) {}
 flow_control::~flow_control() = default;

@@ -50,6 +50,9 @@ public:
     // stage has told why, emits what there is of the others, and does not fail.
     virtual void count_failed(std::uint64_t /*items*/) noexcept {}
     virtual void count_retried(std::uint64_t /*items*/) noexcept {}
+    // In a sink: the item at hand was there already, from an earlier run. Its account is committed like another's, and the stage
+    // counts it as skipped.
+    virtual void count_known() noexcept {}
     // What was emitted goes on even when this attempt fails the item for good: for a stage that has something to show of
     // what failed, too.
     void keep_outputs() noexcept { keeps_outputs_ = true; }
@@ -166,6 +169,9 @@ public:
     }
     // Emits what was put.
     virtual task<> flush();
+    // For an item that is bad already (a torn row): it counts as given and ends at once, as `how` says of an item whose
+    // attempts have all failed. Throws permanent_error(why) when that is to end the flow, or nobody keeps such items.
+    virtual task<> refuse(payload value, const std::string& why, on_error how);
 
 protected:
     ~source_output() = default;
@@ -180,6 +186,8 @@ public:
     virtual task<> run(source_output& out) = 0;
     // How many items there will be, when that is known: for progress. A snapshot, callable from any thread while it runs.
     [[nodiscard]] virtual std::optional<std::uint64_t> total() const noexcept { return std::nullopt; }
+    // True when it may refuse items to the dead letters.
+    [[nodiscard]] virtual bool has_dead_letters() const noexcept { return false; }
 };
 
 // Where a stage takes items from: a port of a stage in front of it, or a source.
