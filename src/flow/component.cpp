@@ -82,9 +82,10 @@ std::vector<option> stage_options() {
             .one_of({"fail", "skip", "dead-letter", "keep-going"})
             .defaults("fail")
             .also_called({"on-error", "onerror", "error"}),
-        option("placement", option_type::word, "where it runs")
-            .one_of({"threads"})
-            .planned({"processes", "cluster"})
+        option("placement", option_type::word,
+               "where it runs: \"processes\" is for stages that start some anyway, such as exec")
+            .one_of({"threads", "processes"})
+            .planned({"cluster"})
             .defaults("threads"),
     };
 }

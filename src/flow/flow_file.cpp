@@ -307,6 +307,12 @@ void reader::read_policy(draft& of) {
         to.retry.longest_delay = retry.duration_range("backoff").last;
         to.retry.jitter = retry.number("jitter");
     }
+    if (from.text("placement") == "processes" && !of.what.kind->in_processes)
+        options_.error(
+            of.place_of("placement"),
+            fmt::format("'placement' in {}: a '{}' runs in threads; what is to run in processes is a program, as "
+                        "exec = [\"…\"], or a function in C++, as map<fn>(\"…\").on(processes(n))",
+                        of.where, of.what.kind->name));
     const std::string& failed = from.text("on_error");
     to.error = failed == "skip"          ? on_error::skip
                : failed == "dead-letter" ? on_error::dead_letter

@@ -220,10 +220,14 @@ TEST(flow_file, mistakes_are_named_with_place_and_words) {
         {with("on_error = 'dead-letter'"),
          "f.toml:6:12: 'on_error' in [[stage]] 1: dead letters need a directory; expected state = \"…\" in [flow]\n"},
         {with("placement = 'processes'"),
-         "f.toml:6:13: 'placement' in [[stage]] 1: \"processes\" is not supported yet; expected \"threads\"\n"},
+         "f.toml:6:13: 'placement' in [[stage]] 1: a 'dedup' runs in threads; what is to run in processes is a "
+         "program, as "
+         "exec = [\"…\"], or a function in C++, as map<fn>(\"…\").on(processes(n))\n"},
         {with("placement = 'cluster'"),
-         "f.toml:6:13: 'placement' in [[stage]] 1: \"cluster\" is not supported yet; expected \"threads\"\n"},
-        {with("placement = 'moon'"), "f.toml:6:13: 'placement' in [[stage]] 1: found \"moon\", expected \"threads\"\n"},
+         "f.toml:6:13: 'placement' in [[stage]] 1: \"cluster\" is not supported yet; expected \"threads\" or "
+         "\"processes\"\n"},
+        {with("placement = 'moon'"),
+         "f.toml:6:13: 'placement' in [[stage]] 1: found \"moon\", expected \"threads\" or \"processes\"\n"},
         {"[flow]\nwindow=0\n" + with(""),
          "f.toml:2:8: 'window' in [flow]: found the number 0, expected a whole number from 1 to"},
         {with("filter = { confirm = 'maybe' }"),

@@ -30,6 +30,7 @@ struct component {
     std::string help;     // some lines, each ended; may be empty
     std::vector<option> options;
     std::string implied_by;              // the option whose presence makes `type` unnecessary; empty: none
+    bool in_processes = false;           // its work is done by processes, wherever the stage is
     source_maker make_source = nullptr;  // of a source
     stage_maker make_stage = nullptr;    // of a stage or a sink
 };

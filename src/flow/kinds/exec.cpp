@@ -297,6 +297,7 @@ void add_exec_kind(registry& kinds) {
     component kind;
     kind.role = component_role::stage;
     kind.name = "exec";
+    kind.in_processes = true;
     kind.summary = "gives each item to a program, and goes on with what the program writes";
     kind.help =
         "mode = \"item\" starts the program once an item. The item is its standard input, or part of its arguments "
