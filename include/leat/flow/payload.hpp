@@ -20,6 +20,18 @@
 
 namespace leat {
 
+namespace detail {
+
+// A container of what may own memory itself: strings, records.
+template <class T>
+concept holds_objects = requires(const T& value) {
+    typename T::value_type;
+    requires std::is_same_v<std::decay_t<decltype(*value.begin())>, typename T::value_type>;
+    requires !std::is_trivially_copyable_v<typename T::value_type>;
+};
+
+}  // namespace detail
+
 // How much an item of type T counts for bounds in bytes. Specialise or overload for types that own memory.
 template <class T>
 std::size_t weight_of(const T& value) {
@@ -27,9 +39,13 @@ std::size_t weight_of(const T& value) {
                       { value.weight() } -> std::convertible_to<std::size_t>;
                   })
         return value.weight();
-    else if constexpr (requires {
-                           { value.size() * sizeof(*value.data()) } -> std::convertible_to<std::size_t>;
-                       })
+    else if constexpr (detail::holds_objects<T>) {
+        std::size_t all = sizeof(T);
+        for (const auto& each : value) all += weight_of(each);
+        return all;
+    } else if constexpr (requires {
+                             { value.size() * sizeof(*value.data()) } -> std::convertible_to<std::size_t>;
+                         })
         return sizeof(T) + value.size() * sizeof(*value.data());
     else return sizeof(T);
 }
