@@ -7,6 +7,7 @@ namespace leat {
 void add_builtin_kinds(registry& kinds) {
     add_glob_kind(kinds);
     add_lines_kinds(kinds);
+    add_csv_kind(kinds);
     add_list_kind(kinds);
 
     add_read_kind(kinds);

@@ -7,6 +7,7 @@ namespace leat {
 
 void add_glob_kind(registry& kinds);
 void add_lines_kinds(registry& kinds);  // lines, jsonl
+void add_csv_kind(registry& kinds);
 void add_list_kind(registry& kinds);
 
 void add_read_kind(registry& kinds);
