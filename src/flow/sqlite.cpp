@@ -19,6 +19,8 @@ bool error::is_full() const noexcept {
     return primary == SQLITE_FULL || primary == SQLITE_READONLY || primary == SQLITE_IOERR;
 }
 
+bool error::is_constraint() const noexcept { return (code_ & 0xff) == SQLITE_CONSTRAINT; }
+
 void database::closer::operator()(sqlite3* which) const noexcept { sqlite3_close_v2(which); }
 
 database::database(std::string path, access how, std::chrono::milliseconds patience) : path_(std::move(path)) {

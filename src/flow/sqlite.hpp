@@ -34,6 +34,8 @@ public:
     [[nodiscard]] bool is_damaged() const noexcept;
     // There is no room left, or no right to write.
     [[nodiscard]] bool is_full() const noexcept;
+    // A row breaks a constraint of its table.
+    [[nodiscard]] bool is_constraint() const noexcept;
 
 private:
     int code_;

@@ -22,6 +22,7 @@ void add_builtin_kinds(registry& kinds) {
 
     add_write_kinds(kinds);
     add_directory_kind(kinds);
+    add_sqlite_kind(kinds);
     add_null_kind(kinds);
 }
 

@@ -21,6 +21,7 @@ void add_zstd_kind(registry& kinds);
 
 void add_write_kinds(registry& kinds);  // write, jsonl
 void add_directory_kind(registry& kinds);
+void add_sqlite_kind(registry& kinds);
 void add_null_kind(registry& kinds);
 
 }  // namespace leat
