@@ -164,6 +164,10 @@ if(TARGET leat_examples_tests)
     add_dependencies(leat_examples_tests example_archive)
 endif()
 
+if(TARGET leat_cli_tests AND TARGET example_etl)  # which these kill
+    add_dependencies(leat_cli_tests example_etl)
+endif()
+
 # bench/LAYER/NAME_bench.cpp: a tiny run of each is a test, so that it cannot rot.
 # Not under a sanitizer: its figures mean nothing, and the peers' libraries are not instrumented.
 if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize=")
