@@ -187,6 +187,8 @@ public:
     [[nodiscard]] unsigned workers() const noexcept;
 
 private:
+    template <auto Function>
+    friend class process_feed;
     // Gives a job up when its call leaves.
     class leave_taking {
     public:

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include <leat/flow/process_stage.hpp>
 #include <leat/process/codec.hpp>
 #include <leat/process/process_pool.hpp>
 
@@ -72,6 +73,16 @@ leat::task<int> call(leat::process_pool& pool) { return pool.apply<sum>(1); }
 #elif CASE == 20  // map is for functions of one item
 int product(int a, int b);
 auto call(leat::process_pool& pool) { return pool.map<product>(std::vector<int>{1}); }
+#elif CASE == 21  // what runs in another process is a named function
+auto stage() {
+    return leat::map<[](int x) { return x; }>("same");
+}
+#elif CASE == 22  // a pointer cannot cross to another process
+int* address(int of);
+auto flow() { return leat::from(std::vector<int>{1}) | leat::map<address>("address").on(leat::processes(2)); }
+#elif CASE == 23  // the function does not take the items of the stage before it
+int length_of(const std::vector<int>& all);
+auto flow() { return leat::from(std::vector<int>{1}) | leat::map<length_of>("length").on(leat::processes(2)); }
 #endif
 
 }  // namespace refused
