@@ -53,6 +53,10 @@ void ack_ref::fail_some(std::uint64_t items) const {
     if (ack_node* const of = opened()) of->failed_in_part(items);
 }
 
+void ack_ref::sequences(std::vector<std::uint64_t>& to) const {
+    if (const ack_node* const of = node()) of->sequences(to);
+}
+
 std::uint64_t ack_ref::sequence() const noexcept {
     const ack_node* const of = node();
     return of == nullptr ? 0 : of->sequence_;

@@ -229,6 +229,7 @@ flow_control::progress flow_engine::snapshot() const {
     const auto settled = [this](fate how) { return settled_[static_cast<std::size_t>(how)].get(); };
     r.out = settled(fate::committed);
     r.skipped = settled(fate::skipped);
+    r.resumed = resumed_.get();
     r.dead = settled(fate::dead);
     r.failed = settled(fate::failed);
     const std::uint64_t done = r.out + r.skipped + r.dead + r.failed;

@@ -140,6 +140,7 @@ private:
 
     tally given_;
     tally settled_[5];                      // by enum fate
+    tally resumed_;                         // of the skipped
     std::atomic<bool> interrupted_{false};  // true: a source was ended by a drain or a stop
     std::atomic<unsigned> lines_{0};        // sources and workers that have not ended
     std::mutex names_lock_;

@@ -83,6 +83,19 @@ task<> flow_engine::origin_emitter::emit_one(payload value, listener* told) {
     co_await give();
 }
 
+task<> flow_engine::origin_emitter::emit_many(std::vector<payload>& values, listener& told) {
+    if (!kept_.empty()) co_await flush();
+    for (payload& each : values) add(std::move(each), &told);
+    values.clear();
+    co_await give();
+}
+
+void flow_engine::origin_emitter::count_done(std::uint64_t items) noexcept {
+    engine_.given_.add(items);
+    engine_.settle(fate::skipped, items);
+    engine_.resumed_.add(items);
+}
+
 task<> flow_engine::origin_emitter::flush() {
     if (kept_.empty()) co_return;
     const double each = static_cast<double>(engine_.elapsed_ns(flushed_)) / static_cast<double>(kept_.size());
@@ -417,6 +430,8 @@ task<> flow_engine::run_item(worker& self, std::size_t at, item in, std::vector<
             throw cancelled{};  // the item is unfinished
         }
         const bool last = why.permanent || attempts > policy.retry.max || !may_retry();
+        if (options_.observer != nullptr)
+            options_.observer->attempt_failed(what.description.name, in, attempts, why.message, !last);
         if (last && out.keeps_outputs()) co_await out.release();
         else out.drop_held();
         out.account_for(false);

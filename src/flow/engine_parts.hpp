@@ -68,6 +68,7 @@ inline bool flow_engine::outlet::is_one_queue() const noexcept {
 
 struct flow_engine::feed {
     source_node* from = nullptr;
+    unsigned number = 0;  // among the sources
     outlet out;
 };
 
@@ -134,9 +135,12 @@ public:
     origin_emitter(flow_engine& engine, feed& of)
         : engine_(engine), from_(of), out_(of.out), flushed_(engine.where_.now()) {
         kept_.reserve(most_at_once);
+        next_ = std::uint64_t{of.number} << bits_of_items;
     }
     task<> emit(payload value) override;
     task<> emit(payload value, listener& told) override;
+    task<> emit_many(std::vector<payload>& values, listener& told) override;
+    void count_done(std::uint64_t items) noexcept override;
     task<> flush() override;
     task<> refuse(payload value, const std::string& why, on_error how) override;
 

@@ -143,6 +143,7 @@ void flow_engine::connect(const std::vector<segment*>& of_stage) {
     for (source_node& each : graph_.sources) {
         feed& fresh = feeds_.emplace_back();
         fresh.from = &each;
+        fresh.number = static_cast<unsigned>(feeds_.size() - 1);
         fresh.out.ports.resize(1);
     }
     for (std::size_t at = 0; at < nodes_.size(); ++at) {

@@ -42,6 +42,7 @@ std::string report::to_json() const {
     all["in"] = in;
     all["out"] = out;
     all["skipped"] = skipped;
+    if (resumed != 0) all["resumed"] = resumed;
     all["dead"] = dead;
     all["failed"] = failed;
     all["unfinished"] = unfinished;
@@ -95,6 +96,7 @@ std::string report::to_text() const {
     text += fmt::format("  {} in = {} out + {} skipped + {} dead + {} failed + {} unfinished{}\n", count_text(in),
                         count_text(out), count_text(skipped), count_text(dead), count_text(failed),
                         count_text(unfinished), adds_up() ? "" : "  (DOES NOT ADD UP: please report this)");
+    if (resumed != 0) text += fmt::format("  of the skipped {} were done in earlier runs\n", count_text(resumed));
     std::size_t widest = 5;
     for (const stage_report& each : stages) widest = std::max(widest, each.name.size());
     text += fmt::format("  {:<{}} {:>4} {:>10} {:>10} {:>8} {:>7} {:>6} {:>6}  {:>5} {:>7} {:>7} {:>9} {:>9}\n",

@@ -3,6 +3,7 @@
 #include <leat/task/this_task.hpp>
 
 #include "engine.hpp"
+#include "journal_run.hpp"
 
 namespace leat {
 
@@ -27,6 +28,11 @@ task<> stage_worker::due(emitter&) { co_return; }
 task<> stage_worker::close() { co_return; }
 void stage::adopt(stage_policy&) {}
 void stage::use_state(const std::string&, const std::string&) {}
+void stage::use_journal(sink_journal&) {}
+task<> source_output::emit_many(std::vector<payload>& values, listener& told) {
+    for (payload& each : values) co_await emit(std::move(each), told);
+    values.clear();
+}
 task<> source_output::flush() {
     std::vector<item> all = std::exchange(kept_, {});
     for (item& each : all) co_await emit(std::move(each.value));
@@ -52,6 +58,7 @@ flow_control::progress flow_control::snapshot() const {
 }
 
 task<report> run_flow(flow_graph graph, const flow_options& options) {
+    if (options.journal != nullptr) co_return co_await run_with_journal(std::move(graph), options);
     context& line = co_await this_task::line();
     const auto engine = std::make_unique<flow_engine>(std::move(graph), options, line.where());
     co_await engine->run();

@@ -76,6 +76,8 @@ public:
     void end(fate how) noexcept;
     // The source item's number, from 0; of the first source item where several were merged; 0 of a plain one.
     [[nodiscard]] std::uint64_t sequence() const noexcept;
+    // Appends the numbers of all source items that it leads to; each at least once.
+    void sequences(std::vector<std::uint64_t>& to) const;
 
 private:
     friend class gathered_acks;
@@ -100,6 +102,8 @@ protected:
     virtual void settled(fate how) noexcept = 0;
     // See ack_ref::fail_some(). Any thread, before settled().
     virtual void failed_in_part(std::uint64_t) noexcept {}
+    // See ack_ref::sequences().
+    virtual void sequences(std::vector<std::uint64_t>& to) const { to.push_back(sequence_); }
 
 private:
     friend class ack_ref;
@@ -123,6 +127,9 @@ protected:
     }
     // For those who end them otherwise.
     [[nodiscard]] std::vector<ack_ref>& of() noexcept { return of_; }
+    void sequences(std::vector<std::uint64_t>& to) const override {
+        for (const ack_ref& each : of_) each.sequences(to);
+    }
 
 private:
     std::vector<ack_ref> of_;

@@ -71,6 +71,12 @@ struct flow_file {
 [[nodiscard]] expected<flow_file, flow_file_errors> parse_flow_file(std::string_view text, const std::string& name,
                                                                     const registry& kinds);
 
+// What the flow does, for who compares runs: a line for each component and one for each option that has a part in what
+// comes out; not how many do it, nor how often they try.
+[[nodiscard]] std::string flow_text(const flow_description& flow);
+// What differs between two such texts, a sentence each: "stage 'upper': exec was …, and is …".
+[[nodiscard]] std::vector<std::string> flow_changes(const std::string& before, const std::string& now);
+
 // What run_flow needs besides the graph: the window, and dead letters in the state directory, which is made when it is not
 // there. Throws std::runtime_error when that cannot be written to.
 [[nodiscard]] flow_options prepare_flow(const flow_file& file);

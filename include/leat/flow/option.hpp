@@ -106,6 +106,7 @@ public:
     [[nodiscard]] const option_values& table(std::string_view key) const;
 
     void set(std::string key, option_value value);
+    [[nodiscard]] const std::vector<std::pair<std::string, option_value>>& all() const noexcept { return values_; }
 
 private:
     template <class T>

@@ -53,6 +53,7 @@ struct report {
     std::uint64_t in = 0;
     std::uint64_t out = 0;
     std::uint64_t skipped = 0;
+    std::uint64_t resumed = 0;  // of the skipped: done in an earlier run
     std::uint64_t dead = 0;
     std::uint64_t failed = 0;
     std::uint64_t unfinished = 0;

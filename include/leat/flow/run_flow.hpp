@@ -7,6 +7,7 @@
 #include <memory>
 #include <string_view>
 
+#include <leat/flow/journal.hpp>
 #include <leat/flow/report.hpp>
 #include <leat/flow/stage.hpp>
 #include <leat/sync/semaphore.hpp>
@@ -28,6 +29,9 @@ public:
     // An item has failed for good in `stage`: what is done with it, its name, how often it was tried, why.
     virtual void item_failed(std::string_view stage, on_error done, std::string_view name, unsigned attempts,
                              std::string_view error) = 0;
+    // An attempt at an item, the first being 1, has failed: `again`: another one follows. Before item_failed().
+    virtual void attempt_failed(std::string_view /*stage*/, const item& /*what*/, unsigned /*attempt*/,
+                                std::string_view /*error*/, bool /*again*/) {}
 };
 
 // A handle on a run, shared between who runs it and who watches or ends it. Any thread.
@@ -74,11 +78,22 @@ struct flow_options {
     // The concurrency pools by name: what stages that name one take a place of for each attempt. The same semaphore may serve
     // several stages and flows.
     std::vector<std::pair<std::string, std::shared_ptr<semaphore>>> pools;
+
+    // Where the run keeps what it has done with each item; null: nowhere. Used from the beginning of the run to its end.
+    // Dead letters are kept there, too, unless dead_letters says where.
+    leat::journal* journal = nullptr;
+    leat::journal_mode journal_mode = leat::journal_mode::fresh;
+    // What the flow is, for who compares runs: flow_text() of a flow file.
+    std::string journal_flow;
+    // What an item of a source is called in the journal. By default the key of a record, name_of() of anything else, and the
+    // item's number where that is empty; with several sources, SOURCE: and that. Of items with the same name the second is
+    // NAME#2, and so on: the same items in the same order have the same names. Called by one task of each source.
+    std::function<std::string(payload&)> item_key;
 };
 
 // Runs `graph` on the executor of the awaiting task. Returns in every case with a report that adds up; throws
 // std::invalid_argument for a graph that cannot run (no source, no stage, jobs above what the stage can have, dead letters
-// without a place), and cancelled, after everything has ended, when the awaiting task was stopped.
+// without a place), what the journal throws when it cannot be begun, and cancelled, after everything has ended, when the awaiting task was stopped.
 task<report> run_flow(flow_graph graph, const flow_options& options = {});
 
 }  // namespace leat

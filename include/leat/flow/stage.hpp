@@ -87,6 +87,8 @@ enum class made : std::uint8_t {
     held,       // the stage has moved its ack away, and answers for it
 };
 
+class sink_journal;
+
 class stage_worker {
 public:
     virtual ~stage_worker() = default;
@@ -121,6 +123,9 @@ public:
     // Called before start(), by who runs a flow that keeps something from run to run: `folder`, which need not be there yet, is
     // where, and `name` what the stage is called in the flow. Touches no file.
     virtual void use_state(const std::string& folder, const std::string& name);
+    // Called before start() in a run with a journal (flow_options::journal), which outlives the run: for sinks that go on
+    // where an earlier run was ended, and stages that keep something from run to run.
+    virtual void use_journal(sink_journal& kept);
     // Called once, before any open(), with the number of jobs this stage will have, on a line that lives until close() has
     // returned and is stopped with the flow. Throws to fail the flow.
     virtual task<> start(unsigned jobs);
@@ -160,6 +165,12 @@ public:
         ~listener() = default;
     };
     virtual task<> emit(payload value, listener& told) = 0;
+    // The same for many, which are moved from.
+    virtual task<> emit_many(std::vector<payload>& values, listener& told);
+    // An item that stands for so many and was done in an earlier run: counted as given and skipped, and numbered no item.
+    virtual void count_done(std::uint64_t /*items*/) noexcept {}
+    // Items are numbered from 0, those of the source at place n of the flow from n << bits_of_items.
+    static constexpr unsigned bits_of_items = 48;
     // For sources that have their items at hand: keeps the value for the next flush(). True when that is due, as it is after
     // each value of a slow source and after some of a quick one. Before a source waits for anything, and at its end, it
     // flushes.
@@ -184,6 +195,8 @@ public:
     virtual ~source() = default;
     // Emits all items, then returns. Throws to fail the flow.
     virtual task<> run(source_output& out) = 0;
+    // True when no two of its items have the same name: a journal then need not remember them to tell them apart.
+    [[nodiscard]] virtual bool has_unique_names() const noexcept { return false; }
     // How many items there will be, when that is known: for progress. A snapshot, callable from any thread while it runs.
     [[nodiscard]] virtual std::optional<std::uint64_t> total() const noexcept { return std::nullopt; }
     // True when it may refuse items to the dead letters.

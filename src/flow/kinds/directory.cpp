@@ -1,16 +1,25 @@
 // directory: a file for each item.
+//
+// A file is written under a hidden name first. In a run with a journal that name says which output of which source item it is,
+// and stays, as a second link, until the item is on record: so an item that is done again after a crash finds what it made
+// before, whatever name that was given.
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <fmt/format.h>
 #include <mutex>
 #include <sys/stat.h>
 #include <system_error>
 #include <unordered_map>
+#include <unordered_set>
+#include <xxhash.h>
 
 #include <flow/kinds/kinds.hpp>
 #include <flow/kinds/part_of.hpp>
+#include <leat/flow/journal.hpp>
 #include <leat/io/unique_fd.hpp>
 #include <leat/runtime/blocking.hpp>
 
@@ -49,7 +58,14 @@ public:
             throw option_error("suffix", "holds a '/'; expected the end of a file name");
     }
 
-    task<> start(unsigned) override { co_await blocking(&make_folder, folder_); }
+    void use_journal(sink_journal& kept) override { kept_ = &kept; }
+    task<> start(unsigned) override {
+        co_await blocking(&make_folder, folder_);
+        if (kept_ != nullptr) co_await blocking(&directory_stage::find_left, this);
+    }
+    task<> close() override {
+        if (is_whole_) co_await blocking(&directory_stage::drop_left, this);
+    }
     task<std::unique_ptr<stage_worker>> open() override { co_return std::make_unique<worker>(*this); }
 
 private:
@@ -60,8 +76,18 @@ private:
             const auto& what = in.value.as<record>();
             std::string name = file_name_of(owner_.name_.get(what, room_)) + owner_.suffix_;
             const std::string_view bytes = what.bytes;
-            co_await blocking(&directory_stage::write, &owner_, std::move(name), bytes);
+            if (owner_.kept_ == nullptr) {
+                co_await blocking(&directory_stage::write, &owner_, std::move(name), bytes);
+            } else {
+                std::string part = owner_.part_of_item(in.ack, name, bytes);
+                co_await blocking(&directory_stage::write_once, &owner_, part, std::move(name), bytes);
+                owner_.kept_->when_recorded(in.ack, [part = std::move(part)] { ::unlink(part.c_str()); });
+            }
             in.ack.commit();
+        }
+        task<> finish(emitter& out) override {
+            if (!out.is_cut_short()) owner_.is_whole_ = true;
+            co_return;
         }
 
     private:
@@ -81,6 +107,61 @@ private:
     // Blocks. The file is there under its name with all its bytes, or not at all.
     void write(const std::string& name, std::string_view bytes) {
         const std::string part = fmt::format("{}/.leat-{}-{}.part", folder_, ::getpid(), next_part());
+        write_part(part, name, bytes);
+        give_name(part, name);
+    }
+
+    // The same; `part` stays, and when it is there with a second name nothing is left to do.
+    void write_once(const std::string& part, const std::string& name, std::string_view bytes) {
+        bool was_left = false;
+        {
+            const std::scoped_lock held(lock_);
+            was_left = left_.erase(part) > 0;
+        }
+        struct stat status{};
+        if (was_left && ::lstat(part.c_str(), &status) == 0) {
+            if (status.st_nlink > 1) return;
+            ::unlink(part.c_str());
+        }
+        write_part(part, name, bytes);
+        give_name(part, name);
+    }
+
+    // What is the same item's output in each run: the place among those that are alike does not depend on the order.
+    std::string part_of_item(const ack_ref& of, const std::string& name, std::string_view bytes) {
+        std::string what = fmt::format("{}\n{}\n", name, XXH3_64bits(bytes.data(), bytes.size()));
+        for (const std::string& item : kept_->items_of(of)) what += item + '\n';
+        unsigned number = 0;
+        {
+            const std::scoped_lock held(lock_);
+            number = alike_[XXH3_64bits(what.data(), what.size())]++;
+        }
+        if (number == 0)
+            kept_->when_recorded(of, [this, key = XXH3_64bits(what.data(), what.size())] {
+                const std::scoped_lock held(lock_);
+                alike_.erase(key);
+            });
+        what += std::to_string(number);
+        const XXH128_hash_t hash = XXH3_128bits(what.data(), what.size());
+        return fmt::format("{}{:016x}{:016x}.part", part_begin(), hash.high64, hash.low64);
+    }
+    // Of this journal's parts and no other's.
+    [[nodiscard]] std::string part_begin() const {
+        const std::string whose = kept_->journal_name();
+        return fmt::format("{}/.leat-{:016x}-", folder_, XXH3_64bits(whose.data(), whose.size()));
+    }
+    void find_left() {
+        const std::string begin = part_begin();
+        for (const auto& each : std::filesystem::directory_iterator(folder_))
+            if (each.path().native().starts_with(begin)) left_.insert(each.path().native());
+        if (kept_->mode() == journal_mode::fresh) drop_left();  // no item is to find anything
+    }
+    void drop_left() {
+        for (const std::string& each : left_) ::unlink(each.c_str());
+        left_.clear();
+    }
+
+    void write_part(const std::string& part, const std::string& name, std::string_view bytes) {
         {
             io::unique_fd fd(::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
             if (!fd) fail(errno, fmt::format("cannot write into '{}'", folder_));
@@ -92,7 +173,6 @@ private:
                 done += static_cast<std::size_t>(wrote);
             }
         }
-        give_name(part, name);
     }
 
     void give_name(const std::string& part, const std::string& name) {
@@ -106,7 +186,7 @@ private:
         for (unsigned number = first_number(name);; ++number) {
             const std::string as = number == 1 ? target : folder_ + "/" + numbered(name, number);
             if (::link(part.c_str(), as.c_str()) == 0) {
-                ::unlink(part.c_str());
+                if (kept_ == nullptr) ::unlink(part.c_str());
                 taken(name, number);
                 return;
             }
@@ -146,7 +226,11 @@ private:
     part_of name_;
     std::string suffix_;
     collision collision_ = collision::number;
+    sink_journal* kept_ = nullptr;       // null: there is no journal
+    std::atomic<bool> is_whole_{false};  // all items have come
     std::mutex lock_;
+    std::unordered_set<std::string> left_;  // under lock_: parts of earlier runs, not found by their items yet
+    std::unordered_map<std::uint64_t, unsigned> alike_;  // under lock_: how many outputs of an item are alike
     std::uint64_t parts_ = 0;                            // under lock_
     std::unordered_map<std::string, unsigned> numbers_;  // under lock_: the highest number given to a name
 };

@@ -55,6 +55,8 @@ public:
         return known == unknown ? std::nullopt : std::optional(known);
     }
 
+    [[nodiscard]] bool has_unique_names() const noexcept override { return patterns_.size() == 1; }
+
 private:
     static constexpr std::uint64_t unknown = ~std::uint64_t{0};
     std::vector<std::string> patterns_;

@@ -49,6 +49,8 @@ public:
         } while (co_await in.fill());
     }
 
+    [[nodiscard]] bool has_unique_names() const noexcept override { return true; }
+
 private:
     std::string path_;
     char end_;

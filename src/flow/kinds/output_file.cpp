@@ -1,5 +1,6 @@
 #include <flow/kinds/output_file.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <span>
@@ -61,6 +62,37 @@ int cut_back(int fd, std::uint64_t length) {
     return ::ftruncate(fd, end) == 0 && ::lseek(fd, end, SEEK_SET) == end ? 0 : errno;
 }
 
+std::optional<std::uint64_t> size_of(const std::string& path) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+    return static_cast<std::uint64_t>(status.st_size);
+}
+
+int open_to_go_on(const std::string& part, std::uint64_t length) {
+    io::unique_fd fd(::open(part.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!fd || cut_back(fd.get(), length) != 0) fail(fmt::format("cannot go on with '{}'", part));
+    return fd.release();
+}
+
+// The first `length` bytes of `path` as `part`.
+int copy_to_part(const std::string& path, const std::string& part, std::uint64_t length) {
+    const io::unique_fd from(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!from) fail(fmt::format("cannot read '{}', which is to be added to", path));
+    io::unique_fd to(open_part(path, part));
+    std::string room(std::size_t{1} << 20U, '\0');
+    while (length > 0) {
+        const ssize_t got = ::read(from.get(), room.data(), std::min<std::uint64_t>(room.size(), length));
+        if (got < 0 && errno == EINTR) continue;
+        if (got == 0) errno = EIO;
+        if (got <= 0) fail(fmt::format("cannot read '{}', which is to be added to", path));
+        const progress done = write_all(to.get(), std::string_view(room.data(), static_cast<std::size_t>(got)));
+        errno = done.error;
+        if (errno != 0) fail(fmt::format("cannot write '{}'", part));
+        length -= static_cast<std::uint64_t>(got);
+    }
+    return to.release();
+}
+
 // Closes first: some file systems tell of a failed write only then.
 void close_and_rename(int fd, const std::string& part, const std::string& path) {
     if (::close(fd) != 0 && errno != EINTR) fail(fmt::format("cannot write '{}'", part));
@@ -73,17 +105,66 @@ std::string output_file::shown() const {
     return path_ == "-" ? "standard output" : fmt::format("'{}'", part_.empty() ? path_ : part_);
 }
 
-task<> output_file::open() {
+task<bool> output_file::open_stream() {
     bool regular = false;
     if (path_ != "-") regular = co_await blocking(&is_regular_or_new, path_);
-    if (!regular) {
-        const int fd = co_await blocking(&open_stream, path_);
-        stream_.emplace(io::unique_fd(fd));
-        co_return;
+    if (regular) {
+        part_ = path_ + ".part";
+        co_return false;
     }
-    part_ = path_ + ".part";
-    const int fd = co_await blocking(&open_part, path_, part_);
+    const int fd = co_await blocking(&leat::open_stream, path_);
+    stream_.emplace(io::unique_fd(fd));
+    co_return true;
+}
+
+void output_file::take_file(int fd, std::uint64_t length) {
     file_ = io::unique_fd(fd);
+    length_ = length;
+    is_finished_ = false;
+    synced_ = fd;
+}
+
+task<> output_file::open() {
+    const bool is_stream = co_await open_stream();
+    if (is_stream) co_return;
+    const int fd = co_await blocking(&open_part, path_, part_);
+    take_file(fd, 0);
+}
+
+task<> output_file::go_on(std::uint64_t length) {
+    const bool is_stream = co_await open_stream();
+    if (is_stream) co_return;
+    const std::optional<std::uint64_t> in_part = co_await blocking(&size_of, part_);
+    const std::optional<std::uint64_t> in_file = co_await blocking(&size_of, path_);
+    if (in_part && *in_part >= length) {
+        const int fd = co_await blocking(&open_to_go_on, part_, length);
+        take_file(fd, length);
+    } else if (!in_part && in_file && *in_file == length) {
+        length_ = length;
+        is_finished_ = true;
+    } else if (!in_part && in_file && *in_file > length) {
+        const int fd = co_await blocking(&copy_to_part, path_, part_, length);
+        take_file(fd, length);
+    } else if (length == 0) {
+        const int fd = co_await blocking(&open_part, path_, part_);
+        take_file(fd, 0);
+    } else {
+        const std::string found = in_part ? fmt::format("has {}", *in_part) : "is not there";
+        throw std::runtime_error(
+            fmt::format("'{}' should have {} bytes, which are on record as written, and {}; --fresh does all again",
+                        part_, length, found));
+    }
+}
+
+task<> output_file::add_to() {
+    const std::optional<std::uint64_t> in_file = co_await blocking(&size_of, path_);
+    if (in_file && path_ != "-") co_await go_on(*in_file);
+    else co_await open();
+}
+
+void output_file::sync() const {
+    const int fd = synced_;
+    if (fd >= 0 && ::fdatasync(fd) != 0) fail(fmt::format("cannot bring '{}' to the disk", part_));
 }
 
 task<output_file::written> output_file::write(std::string_view bytes, const std::vector<std::size_t>& ends) {
@@ -94,6 +175,10 @@ task<output_file::written> output_file::write(std::string_view bytes, const std:
         if (sent) done.parts = ends.size();
         else done.error = sent.error();
         co_return done;
+    }
+    if (is_finished_) {
+        const int fd = co_await blocking(&copy_to_part, path_, part_, length_);
+        take_file(fd, length_);
     }
     const progress got = co_await blocking(&write_all, file_.get(), bytes);
     while (done.parts < ends.size() && ends[done.parts] <= got.bytes) ++done.parts;
@@ -116,11 +201,13 @@ task<> output_file::finish() {
         stream_.reset();
         co_return;
     }
+    synced_ = -1;
     if (file_) co_await blocking(&close_and_rename, file_.release(), part_, path_);
 }
 
 void output_file::close() noexcept {
     stream_.reset();
+    synced_ = -1;
     if (file_ && length_ == 0) ::unlink(part_.c_str());
     file_.reset();
 }

@@ -1,13 +1,15 @@
 // write and jsonl: items one after the other in one file, or on standard output.
 //
 // Bytes are gathered and written some hundred kilobytes at a time, or, when no item comes for some milliseconds, by a task
-// beside the worker. Items are committed when the write of their bytes has ended, all whole ones and no other.
+// beside the worker. Items are committed when the write of their bytes has ended, all whole ones and no other; in a run
+// with a journal they go on record together with the length of the file.
 #include <fmt/format.h>
 #include <limits>
 
 #include <flow/kinds/kinds.hpp>
 #include <flow/kinds/output_file.hpp>
 #include <flow/record_json.hpp>
+#include <leat/flow/journal.hpp>
 #include <leat/flow/output_closed.hpp>
 #include <leat/flow/record.hpp>
 #include <leat/sync/mutex.hpp>
@@ -25,14 +27,16 @@ struct write_settings {
     std::string path;
     bool json = false;
     std::string end = "\n";
+    bool durable = false;
 };
 
 class write_stage final : public stage {
 public:
     explicit write_stage(write_settings settings) : settings_(std::move(settings)), file_(settings_.path) {}
 
+    void use_journal(sink_journal& kept) override { kept_ = &kept; }
     task<> start(unsigned) override {
-        co_await file_.open();
+        co_await open_file();
         context& line = co_await this_task::line();
         beside_.emplace(line);
         beside_->spawn(
@@ -61,6 +65,15 @@ private:
         write_stage& owner_;
     };
 
+    task<> open_file() {
+        if (kept_ == nullptr || kept_->mode() == journal_mode::fresh) co_await file_.open();
+        else if (const auto length = kept_->length()) co_await file_.go_on(*length);
+        else if (kept_->mode() == journal_mode::replay) co_await file_.add_to();
+        else co_await file_.open();
+        if (file_.is_stream()) kept_ = nullptr;  // nothing can be cut off it
+        if (kept_ != nullptr && settings_.durable) kept_->before_each_write([this] { file_.sync(); });
+    }
+
     task<> add(item& in) {
         auto held = co_await lock_.lock();
         // Before the item is taken: when it cannot be written it is this item's attempt that fails, and can be repeated.
@@ -85,15 +98,18 @@ private:
     task<> finish(bool is_whole) {
         auto held = co_await lock_.lock();
         co_await flush();
+        // Before the file has its name: all of it is on record then.
+        if (is_whole && kept_ != nullptr) co_await kept_->flush();
         if (is_whole || file_.is_stream()) co_await file_.finish();
     }
 
     // With lock_ held. Commits what was written; throws when that is not all.
     task<> flush() {
         if (held_.empty()) co_return;
+        const std::uint64_t before = file_.length();
         const output_file::written done = co_await file_.write(buffer_, ends_);
         const std::size_t parts = done.parts;
-        for (std::size_t i = 0; i < parts; ++i) held_[i].commit();
+        commit(parts, before);
         items_ += parts;
         failed_ = static_cast<bool>(done.error);
         if (!failed_) {
@@ -111,6 +127,16 @@ private:
         throw std::runtime_error(
             fmt::format("cannot write {}: {}; the first {} items are in it whole, and it keeps its name", file_.shown(),
                         why, items_));
+    }
+
+    void commit(std::size_t parts, std::uint64_t before) {
+        if (kept_ == nullptr) {
+            for (std::size_t i = 0; i < parts; ++i) held_[i].commit();
+            return;
+        }
+        pieces_.clear();
+        for (std::size_t i = 0; i < parts; ++i) pieces_.push_back({std::move(held_[i]), before + ends_[i]});
+        kept_->wrote(pieces_);
     }
 
     void drop_front(std::size_t parts) {
@@ -138,6 +164,7 @@ private:
 
     write_settings settings_;
     output_file file_;
+    sink_journal* kept_ = nullptr;  // null: none, or of no use
     std::optional<scope> beside_;
     semaphore dirty_{0};  // a permit: something was put into the buffer since the last look
 
@@ -145,9 +172,10 @@ private:
     std::string buffer_;
     std::vector<std::size_t> ends_;  // of the items in buffer_
     std::vector<ack_ref> held_;      // theirs
-    bool awaited_ = false;           // a permit was given and not taken yet
-    bool failed_ = false;            // the last flush did
-    std::uint64_t items_ = 0;        // written whole
+    std::vector<sink_journal::piece> pieces_;
+    bool awaited_ = false;     // a permit was given and not taken yet
+    bool failed_ = false;      // the last flush did
+    std::uint64_t items_ = 0;  // written whole
 };
 
 option path_option() {
@@ -157,10 +185,21 @@ option path_option() {
         .also_called({"file", "output"});
 }
 
+option durable_option() {
+    return option("durable", option_type::boolean,
+                  "with a journal: what is on record as done is on the disk, so that a crash of the machine loses none "
+                  "of it")
+        .defaults("false")
+        .also_called({"fsync", "sync"});
+}
+
 constexpr const char* how_it_ends =
     "The file is written as PATH.part and takes its name at the end of the flow. When the flow is interrupted, or the "
     "file\n"
-    "cannot be written on, PATH.part stays and ends with the last whole item.\n";
+    "cannot be written on, PATH.part stays and ends with the last whole item. With a journal (state in [flow]) a "
+    "resumed "
+    "run goes\n"
+    "on with it; what is added to a file that has its name is added to a copy.\n";
 
 }  // namespace
 
@@ -172,9 +211,11 @@ void add_write_kinds(registry& kinds) {
     write.help = how_it_ends;
     write.options = {
         path_option(),
-        option("end", option_type::text, "what is put after each item").defaults("\n").also_called({"separator"})};
+        option("end", option_type::text, "what is put after each item").defaults("\n").also_called({"separator"}),
+        durable_option()};
     write.make_stage = [](const option_values& given) -> std::shared_ptr<stage> {
-        return std::make_shared<write_stage>(write_settings{given.text("path"), false, given.text("end")});
+        return std::make_shared<write_stage>(
+            write_settings{given.text("path"), false, given.text("end"), given.boolean("durable")});
     };
     kinds.add(std::move(write));
 
@@ -187,9 +228,9 @@ void add_write_kinds(registry& kinds) {
                      "as base64 in\n"
                      "the place of text.\n") +
                  how_it_ends;
-    jsonl.options = {path_option()};
+    jsonl.options = {path_option(), durable_option()};
     jsonl.make_stage = [](const option_values& given) -> std::shared_ptr<stage> {
-        return std::make_shared<write_stage>(write_settings{given.text("path"), true, {}});
+        return std::make_shared<write_stage>(write_settings{given.text("path"), true, {}, given.boolean("durable")});
     };
     kinds.add(std::move(jsonl));
 }
