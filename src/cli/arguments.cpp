@@ -86,7 +86,20 @@ constexpr const char* run_end =
   path = "all.txt"
 
 `leat list` shows what there is, `leat list exec` all options of a kind, `leat validate` checks
-a file without running it. Ctrl-C lets the items at work end; a second one stops them at once.)";
+a file without running it. Ctrl-C lets the items at work end; a second one stops them at once.
+
+With state = "DIRECTORY" in [flow] leat keeps a journal there, and a run that was ended, by kill -9 too, is
+gone on with: `leat resume FLOW.toml`. docs/resume.md says what that promises.)";
+
+constexpr const char* letters_end =
+    R"(Dead letters are the items that failed for good in a stage with on_error = "dead-letter".
+
+  leat dlq ls FLOW.toml           a line for each; --json: an object for each, with its content
+  leat dlq show FLOW.toml ITEM    all that is known of an item's: input, error, standard error, attempts
+  leat dlq replay FLOW.toml       runs them again from the stage in which they died; what succeeds is taken
+                                  out, what fails again stays, and the exit status is 1
+
+For ls and show the state directory does as well as the flow file.)";
 
 constexpr const char* plan_end =
     R"(The source gives its first items, the stages do what they do with them, and a sink that keeps nothing
@@ -105,6 +118,8 @@ public:
     std::string make_usage(const CLI::App* app, std::string name) const override {
         constexpr std::pair<std::string_view, std::string_view> usages[] = {
             {"run", "leat run FLOW.toml [OPTIONS]"},
+            {"resume", "leat resume FLOW.toml [OPTIONS]"},
+            {"dlq", "leat dlq ls|show|replay FLOW.toml|STATE [ITEM]"},
             {"each", "leat each [OPTIONS] -- CMD [ARG…] [::: ITEM…]…"},
             {"validate", "leat validate FLOW.toml…"},
             {"list", "leat list [KIND]"},
@@ -112,7 +127,7 @@ public:
             {"leat", "leat COMMAND …"},
             {"plan", "leat plan FLOW.toml [OPTIONS]"},
             {"explain", "leat explain REPORT.json"},
-            {"report", "leat report REPORT.json [--plan PLAN.json]"},
+            {"report", "leat report REPORT.json [--plan PLAN.json] | leat report FLOW.toml|STATE --item ITEM"},
         };
         for (const auto& [command, usage] : usages)
             if (command == app->get_name()) return fmt::format("Usage: {}\n", usage);
@@ -549,6 +564,10 @@ command_line parse_command_line(int argc, const char* const* argv) {
     app.formatter(formatter);
     raw_texts raw;
     run_arguments run;
+    run_arguments resume;
+    story_arguments story;
+    letters_arguments letters;
+    std::string letters_verb_text;
     validate_arguments validate;
     list_arguments list;
     plan_arguments plan;
@@ -560,8 +579,26 @@ command_line parse_command_line(int argc, const char* const* argv) {
     run_command.add_flag("-q,--quiet", run.quiet, "no report on standard error at the end");
     run_command.add_option("--plan", run.plan_file, "what `leat plan --report` wrote: the report compares with it")
         ->type_name("FILE");
+    run_command.add_flag("--resume", run.resume, "go on with the run that was ended: what is done is skipped");
+    run_command.add_flag("--fresh", run.fresh, "do all items again, though there is a run to go on with");
+    run_command.add_flag("--accept-changes", run.accept_changes,
+                         "with --resume: the flow has changed since; what is done stays as it is");
     add_output_options(run_command, run.output, raw);
     run_command.footer(run_end);
+    CLI::App& resume_command = *app.add_subcommand("resume", "Goes on with a run that was ended");
+    resume_command.add_option("flow", resume.flow_file, "the flow file")->type_name("FLOW.toml");
+    resume_command.add_flag("-q,--quiet", resume.quiet, "no report on standard error at the end");
+    resume_command.add_flag("--accept-changes", resume.accept_changes,
+                            "the flow has changed since: what is done stays as it is");
+    add_output_options(resume_command, resume.output, raw);
+    resume_command.footer("The same as `leat run --resume FLOW.toml`. A flow that has no run to go on with is begun.");
+    CLI::App& letters_command = *app.add_subcommand("dlq", "Shows dead letters, and runs them again");
+    letters_command.add_option("verb", letters_verb_text, "ls, show or replay")->type_name("VERB");
+    letters_command.add_option("place", letters.place, "the flow file or its state directory")->type_name("FLOW|STATE");
+    letters_command.add_option("item", letters.item, "the item")->type_name("ITEM");
+    letters_command.add_flag("--json", letters.json, "ls: an object a line, as in a file of dead letters");
+    letters_command.add_flag("-q,--quiet", letters.quiet, "replay: no report on standard error at the end");
+    letters_command.footer(letters_end);
     CLI::App& each_command = *app.add_subcommand("each", "Runs a command once an item");
     add_each(each_command, each, raw);
     CLI::App& validate_command = *app.add_subcommand("validate", "Checks flow files without running them");
@@ -586,6 +623,10 @@ command_line parse_command_line(int argc, const char* const* argv) {
     report_command.add_option("report", report.report_file, "what --report wrote")->type_name("REPORT.json");
     report_command.add_option("--plan", report.plan_file, "compare with what `leat plan --report` wrote")
         ->type_name("FILE");
+    report_command
+        .add_option("--item", story.item,
+                    "of a flow file or a state directory: why this item was run, skipped, retried")
+        ->type_name("ITEM");
     CLI::App& help_command = *app.add_subcommand("help", "Shows the help of a command");
     help_command.add_option("command", topic, "the command")->type_name("COMMAND");
 
@@ -611,8 +652,29 @@ command_line parse_command_line(int argc, const char* const* argv) {
 
     if (run_command.parsed()) {
         if (run.flow_file.empty()) throw usage_error("run: there is no flow file: leat run FLOW.toml");
+        if (run.resume && run.fresh) throw usage_error("run: --resume and --fresh: it is either the one or the other");
+        if (run.accept_changes && !run.resume) throw usage_error("run: --accept-changes: is for --resume");
         run.output.progress = progress_of(raw.progress);
         return run;
+    }
+    if (resume_command.parsed()) {
+        if (resume.flow_file.empty()) throw usage_error("resume: there is no flow file: leat resume FLOW.toml");
+        resume.resume = true;
+        resume.output.progress = progress_of(raw.progress);
+        return resume;
+    }
+    if (letters_command.parsed()) {
+        if (letters_verb_text == "ls") letters.verb = letters_verb::list;
+        else if (letters_verb_text == "show") letters.verb = letters_verb::show;
+        else if (letters_verb_text == "replay") letters.verb = letters_verb::replay;
+        else throw usage_error(fmt::format("dlq: found `{}`, expected ls, show or replay", letters_verb_text));
+        if (letters.place.empty())
+            throw usage_error(fmt::format("dlq: there is no flow file: leat dlq {} FLOW.toml", letters_verb_text));
+        if (letters.item.empty() == (letters.verb == letters_verb::show))
+            throw usage_error(letters.item.empty()
+                                  ? "dlq: show which item? leat dlq show FLOW.toml ITEM"
+                                  : fmt::format("dlq: found `{}`, which is one too many", letters.item));
+        return letters;
     }
     if (each_command.parsed()) {
         finish_each(each, raw, each_command.remaining(), command.has_value());
@@ -635,6 +697,10 @@ command_line parse_command_line(int argc, const char* const* argv) {
     }
     if (report_command.parsed()) {
         if (report.report_file.empty()) throw usage_error("report: there is no report: leat report REPORT.json");
+        if (!story.item.empty()) {
+            story.place = report.report_file;
+            return story;
+        }
         return report;
     }
     if (help_command.parsed() && !topic.empty()) {

@@ -33,6 +33,9 @@ struct run_arguments {
     std::string flow_file;
     bool quiet = false;
     std::string plan_file;  // goes into the report; empty: none
+    bool resume = false;    // go on with the run that is on record
+    bool fresh = false;     // whatever is on record
+    bool accept_changes = false;
     run_output output;
 };
 
@@ -109,13 +112,29 @@ struct report_arguments {
     std::string plan_file;  // to compare with; empty: what the report holds
 };
 
+// What is on record of an item.
+struct story_arguments {
+    std::string place;  // the flow file or its state directory
+    std::string item;
+};
+
+enum class letters_verb : std::uint8_t { list, show, replay };
+struct letters_arguments {
+    letters_verb verb = letters_verb::list;
+    std::string place;  // as above; for replay the flow file
+    std::string item;   // of show
+    bool json = false;
+    bool quiet = false;
+};
+
 // Text to print and be done: --help, --version.
 struct text_to_print {
     std::string text;
 };
 
-using command_line = std::variant<text_to_print, run_arguments, each_arguments, validate_arguments, list_arguments,
-                                  plan_arguments, explain_arguments, report_arguments>;
+using command_line =
+    std::variant<text_to_print, run_arguments, each_arguments, validate_arguments, list_arguments, plan_arguments,
+                 explain_arguments, report_arguments, story_arguments, letters_arguments>;
 
 // The command line cannot be meant so: what was wrong, what was expected.
 class usage_error : public std::runtime_error {

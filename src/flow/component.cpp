@@ -113,7 +113,9 @@ const std::vector<option>& common_options(component_role role) {
 const std::vector<option>& flow_table_options() {
     static const std::vector<option> options = {
         option("name", option_type::text, "what the flow is called; the name of its file, when not given").at_least(1),
-        option("state", option_type::text, "the directory of its dead letters").at_least(1).also_called({"state_dir"}),
+        option("state", option_type::text, "the directory of its journal and dead letters: docs/resume.md")
+            .at_least(1)
+            .also_called({"state_dir"}),
         option(
             "order", option_type::word,
             "whether what leaves a stage with several jobs keeps the order of what entered it ('input'), that of the "

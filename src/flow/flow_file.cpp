@@ -508,13 +508,16 @@ expected<flow_file, flow_file_errors> load_flow_file(const std::string& path, co
     return parse_flow_file(*text, path, kinds);
 }
 
-flow_options prepare_flow(const flow_file& file) {
+flow_options prepare_flow(const flow_file& file, journal* kept, journal_mode mode) {
     const flow_description& flow = file.description;
     flow_options options;
     options.window = flow.window;
     options.drain_timeout = flow.drain_timeout;
     options.retry_share = flow.retry_share;
     for (const auto& [name, places] : flow.pools) options.pools.emplace_back(name, std::make_shared<semaphore>(places));
+    options.journal = kept;
+    options.journal_mode = mode;
+    if (kept != nullptr) options.journal_flow = flow_text(flow);
     if (!flow.state.empty())
         for (const stage_node& each : file.graph.stages) each.what->use_state(flow.state, each.name);
     const bool letters =
@@ -522,7 +525,7 @@ flow_options prepare_flow(const flow_file& file) {
                     [](const source_node& each) { return each.what && each.what->has_dead_letters(); }) ||
         std::any_of(file.graph.stages.begin(), file.graph.stages.end(),
                     [](const stage_node& each) { return each.policy.error == on_error::dead_letter; });
-    if (letters && !flow.state.empty()) {
+    if (letters && kept == nullptr && !flow.state.empty()) {
         auto to = std::make_shared<dead_letter_file>(flow.state + "/dead.jsonl", flow.name);
         options.dead_letters = [to](const dead_letter& each) { to->keep(each); };
     }

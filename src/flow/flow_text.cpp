@@ -12,8 +12,8 @@ namespace leat {
 namespace {
 
 // They change how fast it goes or how long it tries, not what comes out.
-constexpr std::string_view left_out[] = {"jobs", "buffer",  "timeout", "retry", "window",    "rate",
-                                         "pool", "durable", "from",    "name",  "placement", "concurrency"};
+constexpr std::string_view left_out[] = {"jobs", "buffer",  "timeout", "retry",     "window",     "rate",
+                                         "pool", "durable", "name",    "placement", "concurrency"};
 
 std::string text_of(const option_values& values, std::string_view between);
 
@@ -70,15 +70,17 @@ const std::map<std::string, std::string>* find(const sections& in, const std::st
 }  // namespace
 
 std::string flow_text(const flow_description& flow) {
-    std::string all = fmt::format("[flow]\n  order = {}\n", flow.ordered == order::input ? "input" : "none");
+    std::string all = fmt::format("[flow]\n  order = {}\n", flow.ordered == order::input ? "input"
+                                                            : flow.ordered == order::key ? "key"
+                                                                                         : "none");
     const auto add = [&all](std::string_view role, const described_component& what) {
         all += fmt::format("{} '{}' ({})\n", role, what.name, what.kind == nullptr ? "" : what.kind->name);
         const std::string options = text_of(what.options, "\n  ");
         if (!options.empty()) all += "  " + options + "\n";
     };
-    add("source", flow.from);
+    for (const described_component& each : flow.sources) add("source", each);
     for (const described_component& each : flow.stages) add("stage", each);
-    add("sink", flow.to);
+    for (const described_component& each : flow.sinks) add("sink", each);
     return all;
 }
 

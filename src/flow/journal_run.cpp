@@ -82,6 +82,11 @@ public:
                 keys.push_back(found->second.key);
         return keys;
     }
+    [[nodiscard]] bool is_done(std::string_view item) override {
+        if (!owner_.looks_up_) return false;
+        const auto entry = owner_.kept_.find(item);
+        return entry && entry->how != fate::failed && entry->how != fate::abandoned;
+    }
     void done_before(std::string item) override {
         owner_.looks_up_ = true;
         owner_.done_before_[std::move(item)] = true;
@@ -356,8 +361,10 @@ void journal_run::make_ready(tracked& from) {
 // The greatest clean ends that fit together: what has a piece behind one of them is no candidate for the others.
 void journal_run::advance() {
     std::size_t marks = 0;
+    std::size_t files = 0;
     for (const stage_journal& each : sinks_) {
         marks += each.marks_.size();
+        files += each.marks_.empty() ? 0 : 1;
         for (const auto& one : each.marks_) one.each([](tracked& which) { which.is_candidate = which.is_settled; });
     }
     if (marks == 0) return;
@@ -372,7 +379,7 @@ void journal_run::advance() {
                     if (std::exchange(which.is_candidate, false)) changed = true;
                 });
         }
-        changed = changed && sinks_.size() > 1;
+        changed = changed && files > 1;  // of one sink nothing that is open is in front of its clean end
     }
     for (std::size_t i = 0; i < sinks_.size(); ++i) {
         stage_journal& sink = sinks_[i];

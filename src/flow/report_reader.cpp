@@ -111,6 +111,7 @@ report read(const boost::json::value& all) {
     from.read_count("in", r.in);
     from.read_count("out", r.out);
     from.read_count("skipped", r.skipped);
+    from.read_count("resumed", r.resumed);
     from.read_count("dead", r.dead);
     from.read_count("failed", r.failed);
     from.read_count("unfinished", r.unfinished);

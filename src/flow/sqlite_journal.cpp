@@ -41,7 +41,7 @@ static_assert(std::size(migrations) == sqlite_journal::newest_version);
 
 constexpr const char* letter_columns =
     "SELECT id, item, run, stage, attempts, error, time, has_value, key, bytes, attributes, sequence FROM letters "
-    "ORDER BY id";
+    "WHERE id > ?1 ORDER BY id";
 
 std::int64_t signed_of(std::uint64_t number) { return static_cast<std::int64_t>(number); }
 std::uint64_t unsigned_of(std::int64_t number) { return static_cast<std::uint64_t>(number); }
@@ -125,8 +125,9 @@ kept_letter read_letter(const sqlite::statement& from) {
     return one;
 }
 
-void for_each_letter_of(sqlite::database& db, const std::function<bool(kept_letter&&)>& call) {
+void for_each_letter_of(sqlite::database& db, std::int64_t behind, const std::function<bool(kept_letter&&)>& call) {
     sqlite::statement ask(db, letter_columns);
+    ask.bind(1, behind);
     while (ask.next())
         if (!call(read_letter(ask))) return;
 }
@@ -278,6 +279,7 @@ std::optional<std::uint64_t> sqlite_journal::sink_length(std::string_view sink) 
 void sqlite_journal::write(const journal_batch& batch) {
     in_words(path_, [&] {
         sqlite::transaction all(*db_);
+        write_events(batch);  // before the letters that they may be of are gone
         if (mode_ == journal_mode::replay) {
             write_replayed(batch);
         } else {
@@ -297,23 +299,28 @@ void sqlite_journal::write(const journal_batch& batch) {
                 for (const kept_letter& each : batch.letters) put_letter(put, each, 0);
             }
         }
-        if (!batch.events.empty()) {
-            sqlite::statement put(*db_, "INSERT INTO events VALUES(?1, ?2, ?3, ?4, ?5, ?6)");
-            for (const item_event& each : batch.events)
-                put.bind(1, signed_of(number_))
-                    .bind_blob(2, each.item)
-                    .bind(3, each.stage)
-                    .bind(4, std::int64_t{each.attempt})
-                    .bind(5, each.error)
-                    .bind(6, each.time_s)
-                    .run();
-        }
         for (const auto& [name, length] : batch.sinks) {
             sqlite::statement put(*db_, "INSERT OR REPLACE INTO sinks VALUES(?1, ?2, ?3)");
             put.bind(1, name).bind(2, signed_of(base_)).bind(3, signed_of(length)).run();
         }
         all.commit();
     });
+}
+
+void sqlite_journal::write_events(const journal_batch& batch) {
+    if (batch.events.empty()) return;
+    // In a replay the items are letters, by their ids.
+    sqlite::statement put(*db_, mode_ == journal_mode::replay
+                                    ? "INSERT INTO events SELECT ?1, item, ?3, ?4, ?5, ?6 FROM letters WHERE id = ?2"
+                                    : "INSERT INTO events VALUES(?1, ?2, ?3, ?4, ?5, ?6)");
+    for (const item_event& each : batch.events) {
+        put.bind(1, signed_of(number_)).bind(3, each.stage).bind(4, std::int64_t{each.attempt});
+        put.bind(5, each.error).bind(6, each.time_s);
+        if (mode_ == journal_mode::replay)
+            put.bind(2, static_cast<std::int64_t>(std::strtoll(each.item.c_str(), nullptr, 10)));
+        else put.bind_blob(2, each.item);
+        put.run();
+    }
 }
 
 void sqlite_journal::put_letter(sqlite::statement& into, const kept_letter& letter, unsigned attempts_before) {
@@ -376,8 +383,8 @@ std::string sqlite_journal::name() const {
     return ignored ? path_ : whole.lexically_normal().string();
 }
 
-void sqlite_journal::for_each_letter(const std::function<bool(kept_letter&&)>& call) {
-    in_words(path_, [&] { for_each_letter_of(*db_, call); });
+void sqlite_journal::for_each_letter(std::int64_t behind, const std::function<bool(kept_letter&&)>& call) {
+    in_words(path_, [&] { for_each_letter_of(*db_, behind, call); });
 }
 
 // --- For who looks ---
@@ -439,7 +446,7 @@ std::vector<item_event> journal_reader::events_of(std::string_view item) {
 }
 
 void journal_reader::for_each_letter(const std::function<bool(kept_letter&&)>& call) {
-    in_words(db_.path(), [&] { for_each_letter_of(db_, call); });
+    in_words(db_.path(), [&] { for_each_letter_of(db_, 0, call); });
 }
 
 std::uint64_t journal_reader::letters() {

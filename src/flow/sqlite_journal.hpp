@@ -28,11 +28,12 @@ public:
     [[nodiscard]] std::optional<std::uint64_t> sink_length(std::string_view sink) override;
     void write(const journal_batch& batch) override;
     void end(std::string_view how) override;
-    void for_each_letter(const std::function<bool(kept_letter&&)>& call) override;
+    void for_each_letter(std::int64_t behind, const std::function<bool(kept_letter&&)>& call) override;
     [[nodiscard]] std::string name() const override;
 
 private:
     void put_letter(sqlite::statement& into, const kept_letter& letter, unsigned attempts_before);
+    void write_events(const journal_batch& batch);
     void write_replayed(const journal_batch& batch);
 
     std::string path_;

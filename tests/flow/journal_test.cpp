@@ -57,7 +57,7 @@ leat::kept_letter letter(const std::string& key, const std::string& bytes) {
 }
 std::vector<leat::kept_letter> letters_of(leat::journal& in) {
     std::vector<leat::kept_letter> all;
-    in.for_each_letter([&](leat::kept_letter&& each) { return all.push_back(std::move(each)), true; });
+    in.for_each_letter(0, [&](leat::kept_letter&& each) { return all.push_back(std::move(each)), true; });
     return all;
 }
 

@@ -76,9 +76,9 @@ public:
     void end(std::string_view how) override {
         step([&] { on_.runs.back().end = how; });
     }
-    void for_each_letter(const std::function<bool(leat::kept_letter&&)>& call) override {
+    void for_each_letter(std::int64_t behind, const std::function<bool(leat::kept_letter&&)>& call) override {
         for (leat::kept_letter each : on_.letters)
-            if (!call(std::move(each))) return;
+            if (each.id > behind && !call(std::move(each))) return;
     }
     std::string name() const override { return "fake"; }
 

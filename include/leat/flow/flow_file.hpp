@@ -77,8 +77,10 @@ struct flow_file {
 // What differs between two such texts, a sentence each: "stage 'upper': exec was …, and is …".
 [[nodiscard]] std::vector<std::string> flow_changes(const std::string& before, const std::string& now);
 
-// What run_flow needs besides the graph: the window, and dead letters in the state directory, which is made when it is not
-// there. Throws std::runtime_error when that cannot be written to.
-[[nodiscard]] flow_options prepare_flow(const flow_file& file);
+// What run_flow needs besides the graph: the window, and with a journal (open_journal() of the state directory), that.
+// Without one dead letters are kept in a file of the state directory, which is made when it is not there: throws
+// std::runtime_error when that cannot be written to.
+[[nodiscard]] flow_options prepare_flow(const flow_file& file, journal* kept = nullptr,
+                                        journal_mode mode = journal_mode::fresh);
 
 }  // namespace leat

@@ -125,8 +125,8 @@ public:
     virtual void write(const journal_batch& batch) = 0;
     // The run has ended; nothing is written afterwards.
     virtual void end(std::string_view how) = 0;
-    // The dead letters on record, in the order in which they came, until `call` returns false. Blocks.
-    virtual void for_each_letter(const std::function<bool(kept_letter&&)>& call) = 0;
+    // The dead letters on record behind the one of this id, in the order in which they came, until `call` returns false. Blocks.
+    virtual void for_each_letter(std::int64_t behind, const std::function<bool(kept_letter&&)>& call) = 0;
     // Which one it is, the same in each run: a path.
     [[nodiscard]] virtual std::string name() const = 0;
 };
@@ -162,6 +162,8 @@ public:
 
     // The keys of the source items that something comes from: for sinks that keep their own record of what they have.
     [[nodiscard]] virtual std::vector<std::string> items_of(const ack_ref& of) const = 0;
+    // Whether the item is on record as done by the runs that this one goes on with. In start(), before the source begins.
+    [[nodiscard]] virtual bool is_done(std::string_view item) = 0;
     // These are done, though the journal may not know: the sink has its own record, and was killed before the journal was
     // written. Called in start(), before the source begins.
     virtual void done_before(std::string item) = 0;

@@ -15,6 +15,8 @@ exit_code execute(const list_arguments& command, closed_streams closed);
 exit_code execute(const plan_arguments& command, closed_streams closed);
 exit_code execute(const explain_arguments& command, closed_streams closed);
 exit_code execute(const report_arguments& command, closed_streams closed);
+exit_code execute(const story_arguments& command, closed_streams closed);
+exit_code execute(const letters_arguments& command, closed_streams closed);
 
 // Writes `text` to standard output.
 exit_code print_text(std::string_view text, closed_streams closed);

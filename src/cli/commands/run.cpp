@@ -2,8 +2,10 @@
 #include <cli/commands/commands.hpp>
 
 #include <cli/load_flow.hpp>
+#include <cli/open_state.hpp>
 #include <cli/report_file.hpp>
 #include <cli/session.hpp>
+#include <fmt/format.h>
 #include <unistd.h>
 
 namespace leat::cli {
@@ -20,6 +22,36 @@ bool uses_standard_stream(const std::vector<described_component>& all) {
     return false;
 }
 
+// Null where the flow has no state.
+std::unique_ptr<journal> open_journal_of(const flow_file& file, const run_arguments& command) {
+    const std::string& state = file.description.state;
+    if (!state.empty()) return open_state(state);
+    if (command.resume || command.fresh)
+        throw usage_error(fmt::format("{}: the flow keeps no journal; expected state = \"…\" in [flow]",
+                                      command.resume ? "--resume" : "--fresh"));
+    return nullptr;
+}
+
+std::string how_it_ended(const past_run& run) { return run.end.empty() ? "was killed" : "ended as " + run.end; }
+
+journal_mode mode_of(journal& kept, const std::string& now, const run_arguments& command) {
+    const std::optional<past_run> last = kept.last_run();
+    if (!last || command.fresh || (!command.resume && last->is_complete())) return journal_mode::fresh;
+    if (!command.resume)
+        throw usage_error(
+            fmt::format("run {} of this flow {} with {} items done: `leat resume {}` goes on with it, "
+                        "--fresh does all again",
+                        last->number, how_it_ended(*last), last->done, command.flow_file));
+    const std::vector<std::string> changes = flow_changes(last->flow, now);
+    if (changes.empty() || command.accept_changes) return journal_mode::resume;
+    std::string all = fmt::format("the flow has changed since run {}:\n", last->number);
+    for (const std::string& each : changes) all += "  " + each + "\n";
+    throw usage_error(
+        fmt::format("{}{} items are done as it was then: --accept-changes leaves them so and does the others "
+                    "as it is now, `leat run --fresh {}` does all again",
+                    all, last->done, command.flow_file));
+}
+
 }  // namespace
 
 exit_code execute(const run_arguments& command, closed_streams closed) {
@@ -31,8 +63,10 @@ exit_code execute(const run_arguments& command, closed_streams closed) {
         messages.print(file.error());
         return exit_code::usage;
     }
+    const std::unique_ptr<journal> kept = open_journal_of(*file, command);
+    const journal_mode mode = kept ? mode_of(*kept, flow_text(file->description), command) : journal_mode::fresh;
     session_plan plan;
-    plan.options = prepare_flow(*file);
+    plan.options = prepare_flow(*file, kept.get(), mode);
     plan.graph = std::move(file->graph);
     plan.output = command.output;
     const bool reads_input = uses_standard_stream(file->description.sources);
@@ -45,7 +79,10 @@ exit_code execute(const run_arguments& command, closed_streams closed) {
     plan.print_report = !command.quiet;
     if (!command.plan_file.empty())
         plan.at_end = [planned = read_plan(command.plan_file)](report& done) { done.plan = planned; };
-    return run_session(std::move(plan), messages);
+    const exit_code code = run_session(std::move(plan), messages);
+    if (kept && code != exit_code::done && code != exit_code::items_failed)
+        messages.print(fmt::format("leat: `leat resume {}` goes on from here\n", command.flow_file));
+    return code;
 }
 
 }  // namespace leat::cli
