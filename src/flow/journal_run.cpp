@@ -89,7 +89,7 @@ public:
     }
     void done_before(std::string item) override {
         owner_.looks_up_ = true;
-        owner_.done_before_[std::move(item)] = true;
+        owner_.done_before_.insert(std::move(item));
     }
     void when_recorded(const ack_ref& of, std::function<void()> then) override {
         const std::scoped_lock held(owner_.lock_);
@@ -147,51 +147,120 @@ private:
 
 class journal_run::watched_output final : public source_output {
 public:
-    watched_output(journal_run& owner, source_output& to, bool unique) : owner_(owner), to_(to), unique_(unique) {}
-    task<> emit(payload value) override { return give(std::move(value), nullptr); }
-    task<> emit(payload value, listener& told) override { return give(std::move(value), &told); }
+    watched_output(journal_run& owner, source_output& to, std::size_t place, std::string prefix, bool unique,
+                   time_point now)
+        : owner_(owner),
+          to_(to),
+          prefix_(std::move(prefix)),
+          unique_(unique),
+          given_(std::uint64_t{place} << bits_of_items),
+          flushed_(now) {}
+    task<> emit(payload value) override {
+        if (!kept_.empty()) co_await flush();
+        kept_.push_back(std::move(value));
+        co_await give(nullptr);
+    }
+    task<> emit(payload value, listener& told) override {
+        if (!kept_.empty()) co_await flush();
+        kept_.push_back(std::move(value));
+        co_await give(&told);
+    }
+    task<> emit_many(std::vector<payload>& values, listener& told) override {
+        if (!kept_.empty()) co_await flush();
+        kept_.swap(values);
+        co_await give(&told);
+    }
+    task<> flush() override {
+        if (kept_.empty()) co_return;
+        const time_point now = co_await this_task::now();
+        const bool quick = now - flushed_ < time_in_batch;
+        at_once_ = quick ? std::min(most_in_batch, 2 * at_once_) : std::max<std::size_t>(1, at_once_ / 2);
+        co_await give(nullptr);
+        flushed_ = co_await this_task::now();
+    }
     void count_done(std::uint64_t items) noexcept override { to_.count_done(items); }
 
 private:
-    task<> give(payload value, listener* told) {
-        tracked fresh;
-        fresh.key = owner_.key_of(value, from_source_, unique_);
-        fresh.content = content_of(value);
-        fresh.told = told;
-        fresh.told_as = from_source_++;
-        if (owner_.was_done(fresh.key, fresh.content)) {
-            to_.count_done(value.items());
-            if (told != nullptr) told->settled(fresh.told_as, fate::committed);
-            if (++in_a_row_ < look_ups_in_a_row) co_return;
-            in_a_row_ = 0;
+    static constexpr std::size_t most_in_batch = 64;
+    static constexpr duration time_in_batch = std::chrono::microseconds(20);
+
+    // What was kept, without what was done before.
+    task<> give(listener* told) {
+        fresh_.clear();
+        std::size_t left = 0;
+        for (payload& value : kept_) {
+            tracked fresh;
+            fresh.key = key_of(value, from_source_);
+            fresh.content = content_of(value);
+            fresh.told = told;
+            fresh.told_as = from_source_++;
+            if (owner_.was_done(fresh.key, fresh.content)) {
+                to_.count_done(value.items());
+                if (told != nullptr) told->settled(fresh.told_as, fate::committed);
+                ++looked_up_;
+                continue;
+            }
+            fresh.number = given_++;
+            fresh_.push_back(std::move(fresh));
+            if (&value != &kept_[left]) kept_[left] = std::move(value);
+            ++left;
+        }
+        kept_.resize(left);
+        if (looked_up_ >= look_ups_in_a_row) {
+            looked_up_ = 0;
             co_await this_task::yield();
             const stop_token stop = co_await this_task::stop_token();
             if (stop.stop_requested()) throw cancelled{};
-            co_return;
         }
+        if (kept_.empty()) co_return;
         if (owner_.is_behind()) co_await owner_.flush();
-        fresh.number = given_;
-        owner_.enter(std::move(fresh));
-        task<> giving = to_.emit(std::move(value), owner_);
-        outcome<void> end = co_await giving.as_outcome();
-        if (!end.is_value()) owner_.leave(given_);
-        std::move(end).get();
-        ++given_;
+        // They stay there when they cannot be given: some of them may be on their way all the same.
+        owner_.enter(fresh_);
+        std::vector<payload> values = std::exchange(kept_, {});
+        co_await to_.emit_many(values, owner_);
+        kept_ = std::move(values);  // its room
+        kept_.clear();
     }
+
+    std::string key_of(payload& value, std::uint64_t number) {
+        std::string key;
+        if (owner_.item_key_) key = owner_.item_key_(value);
+        else if (value.is<record>()) key = value.as<record>().key;
+        if (key.empty() && !owner_.item_key_) key = value.name();
+        if (key.empty()) return fmt::format("{}item {}", prefix_, number + 1);
+        if (!prefix_.empty()) key.insert(0, prefix_);
+        if (unique_) return key;
+        // A hash stands for the name: two names with the same cost one of them a "#2", the same in each run.
+        std::uint32_t count = ++names_[XXH3_64bits(key.data(), key.size())];
+        for (; count > 1; ++count) {
+            std::string numbered = fmt::format("{}#{}", key, count);
+            if (++names_[XXH3_64bits(numbered.data(), numbered.size())] == 1) return numbered;
+        }
+        return key;
+    }
+
     journal_run& owner_;
     source_output& to_;
+    std::string prefix_;
     bool unique_;
+    std::unordered_map<std::uint64_t, std::uint32_t> names_;  // how often each name (its hash) was there
+    std::vector<tracked> fresh_;
     std::uint64_t from_source_ = 0;
-    std::uint64_t given_ = 0;  // as the engine numbers them
-    unsigned in_a_row_ = 0;
+    std::uint64_t given_;  // as the engine numbers them
+    unsigned looked_up_ = 0;
+    time_point flushed_;
 };
 
 class journal_run::watched_source final : public source {
 public:
-    watched_source(journal_run& owner, std::shared_ptr<source> from) : owner_(owner), from_(std::move(from)) {}
+    watched_source(journal_run& owner, std::shared_ptr<source> from, std::size_t place, std::string prefix)
+        : owner_(owner), from_(std::move(from)), place_(place), prefix_(std::move(prefix)) {}
     task<> run(source_output& out) override {
-        watched_output watched(owner_, out, from_->has_unique_names());
+        const time_point now = co_await this_task::now();
+        const bool unique = from_->has_unique_names() || owner_.mode_ == journal_mode::replay;
+        watched_output watched(owner_, out, place_, prefix_, unique, now);
         co_await from_->run(watched);
+        co_await watched.flush();
     }
     [[nodiscard]] std::optional<std::uint64_t> total() const noexcept override { return from_->total(); }
     [[nodiscard]] bool has_unique_names() const noexcept override { return from_->has_unique_names(); }
@@ -199,6 +268,8 @@ public:
 private:
     journal_run& owner_;
     std::shared_ptr<source> from_;
+    std::size_t place_;
+    std::string prefix_;
 };
 
 journal_run::journal_run(journal& kept, const flow_options& options)
@@ -216,43 +287,34 @@ task<> journal_run::begin() {
     looks_up_ = mode_ == journal_mode::resume;
 }
 
-std::shared_ptr<source> journal_run::watch(std::shared_ptr<source> from) {
-    return std::make_shared<watched_source>(*this, std::move(from));
+void journal_run::watch(std::vector<source_node>& sources) {
+    for (std::size_t place = 0; place < sources.size(); ++place) {
+        source_node& each = sources[place];
+        const std::string prefix = sources.size() > 1 ? each.name + ": " : std::string();
+        if (each.what) each.what = std::make_shared<watched_source>(*this, std::move(each.what), place, prefix);
+    }
 }
 
 sink_journal& journal_run::sink(const std::string& name) { return sinks_.emplace_back(*this, name); }
 
-std::string journal_run::key_of(payload& value, std::uint64_t number, bool unique) {
-    std::string key = item_key_ ? item_key_(value) : value.is<record>() ? value.as<record>().key : std::string();
-    if (key.empty() && !item_key_) key = value.name();
-    if (key.empty()) return fmt::format("item {}", number + 1);
-    if (unique || mode_ == journal_mode::replay) return key;
-    // A hash stands for the name: two names with the same cost one of them a "#2", the same in each run.
-    std::uint32_t count = ++names_[XXH3_64bits(key.data(), key.size())];
-    for (; count > 1; ++count) {
-        std::string numbered = fmt::format("{}#{}", key, count);
-        if (++names_[XXH3_64bits(numbered.data(), numbered.size())] == 1) return numbered;
-    }
-    return key;
-}
-
 bool journal_run::was_done(const std::string& key, std::uint64_t content) {
     if (!looks_up_) return false;
     if (done_before_.contains(key)) return true;
-    const std::optional<item_entry> entry = kept_.find(key);
+    std::optional<item_entry> entry;
+    {
+        const std::scoped_lock held(find_lock_);  // there may be several sources
+        entry = kept_.find(key);
+    }
     if (!entry || entry->how == fate::failed || entry->how == fate::abandoned) return false;
     return entry->content == 0 || content == 0 || entry->content == content;
 }
 
-void journal_run::enter(tracked what) {
-    const std::uint64_t number = what.number;
+void journal_run::enter(std::vector<tracked>& some) {
     const std::scoped_lock held(lock_);
-    items_.emplace(number, std::move(what));
-}
-
-void journal_run::leave(std::uint64_t number) noexcept {
-    const std::scoped_lock held(lock_);
-    items_.erase(number);
+    for (tracked& each : some) {
+        const std::uint64_t number = each.number;
+        items_.emplace(number, std::move(each));
+    }
 }
 
 bool journal_run::is_behind() const {
@@ -497,9 +559,8 @@ task<report> run_with_journal(flow_graph graph, flow_options options) {
     context& line = co_await this_task::line();
     flow_control own;
     if (options.control == nullptr) options.control = &own;
-    if (!graph.from) throw std::invalid_argument("the flow has no source");
     journal_run kept(*options.journal, options);
-    graph.from = kept.watch(std::move(graph.from));
+    kept.watch(graph.sources);
     std::vector<std::pair<std::string, std::shared_ptr<stage>>> stages;
     stages.reserve(graph.stages.size());
     for (const stage_node& each : graph.stages) stages.emplace_back(each.name, each.what);

@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include <leat/flow/journal.hpp>
@@ -41,8 +42,8 @@ public:
 
     // Before anything else. Throws what the journal throws.
     task<> begin();
-    // What `from` gives, without what was done before.
-    [[nodiscard]] std::shared_ptr<source> watch(std::shared_ptr<source> from);
+    // What the sources of the flow give, without what was done before.
+    void watch(std::vector<source_node>& sources);
     // For the stage of this name; lives as long as this.
     [[nodiscard]] sink_journal& sink(const std::string& name);
     // Writes what comes, until it is stopped; ends the flow when that fails.
@@ -92,10 +93,8 @@ private:
         std::vector<std::function<void()>> then;
     };
 
-    [[nodiscard]] std::string key_of(payload& value, std::uint64_t number, bool unique);
     [[nodiscard]] bool was_done(const std::string& key, std::uint64_t content);
-    void enter(tracked what);
-    void leave(std::uint64_t number) noexcept;
+    void enter(std::vector<tracked>& some);
     [[nodiscard]] bool is_behind() const;
     [[nodiscard]] tracked* find(const ack_ref& of);
     failures& failures_of(tracked& which);
@@ -116,13 +115,11 @@ private:
     flow_observer* next_observer_;
     std::uint64_t number_ = 0;
     bool looks_up_ = false;  // there is something on record to go on with
-    std::unordered_map<std::string, bool> done_before_;
+    std::unordered_set<std::string> done_before_;
+    std::mutex find_lock_;  // of kept_.find()
 
     std::deque<stage_journal> sinks_;
     std::vector<std::function<void()>> before_write_;
-
-    std::unordered_map<std::uint64_t, std::uint32_t>
-        names_;  // the source's task: how often each name (its hash) was there
 
     mutable std::mutex lock_;
     std::unordered_map<std::uint64_t, tracked> items_;  // by number

@@ -166,13 +166,33 @@ private:
     std::string current_;
 };
 
-// The flow from `stage` on; false when that is not in it.
+// The flow from `stage` on, without what leads there and what goes other ways; false when it is not in the flow.
 bool cut_before(flow_graph& graph, const std::string& stage) {
-    const auto first = std::find_if(graph.stages.begin(), graph.stages.end(),
-                                    [&](const stage_node& each) { return each.name == stage; });
-    if (first == graph.stages.end()) return false;
-    graph.stages.erase(graph.stages.begin(), first);
-    return true;
+    constexpr std::size_t gone = ~std::size_t{0};
+    std::vector<std::size_t> places(graph.stages.size(), gone);  // of those that stay
+    std::vector<stage_node> kept;
+    const bool has_sinks =
+        std::any_of(graph.stages.begin(), graph.stages.end(), [](const stage_node& each) { return each.is_sink; });
+    for (std::size_t at = 0; at < graph.stages.size(); ++at) {
+        stage_node& each = graph.stages[at];
+        std::vector<flow_input> from;
+        if (each.name == stage) {
+            from.push_back({true, 0, 0});
+        } else if (each.from.empty()) {
+            if (at > 0 && places[at - 1] != gone) from.push_back({false, places[at - 1], 0});
+        } else {
+            for (const flow_input& input : each.from)
+                if (!input.is_source && places[input.index] != gone)
+                    from.push_back({false, places[input.index], input.port});
+        }
+        if (from.empty()) continue;
+        each.is_sink = each.is_sink || (!has_sinks && at + 1 == graph.stages.size());
+        each.from = std::move(from);
+        places[at] = kept.size();
+        kept.push_back(std::move(each));
+    }
+    graph.stages = std::move(kept);
+    return !graph.stages.empty();
 }
 
 struct letters_of_stage {
@@ -194,8 +214,7 @@ exit_code replay_stage(const letters_arguments& command, const registry& kinds, 
     plan.options = prepare_flow(*file, kept.get(), journal_mode::replay);
     plan.graph = std::move(file->graph);
     const auto from = std::make_shared<letter_source>(*kept, stage, last, count);
-    plan.graph.from = from;
-    plan.graph.source_name = "dead letters";
+    plan.graph.sources = {{"dead letters", from}};
     plan.options.item_key = [from](payload&) { return from->current(); };
     plan.print_report = !command.quiet;
     plan.output.progress = progress_mode::none;
