@@ -1,7 +1,6 @@
 #include <leat/flow/csv.hpp>
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -120,13 +119,12 @@ bool csv_parser::step() {
             return false;
         }
         case at::quoted: {
-            const auto* found = static_cast<const char*>(std::memchr(&buffer_[scan_], '"', buffer_.size() - scan_));
-            const std::size_t end =
-                found == nullptr ? buffer_.size() : static_cast<std::size_t>(found - buffer_.data());
+            const std::size_t found = buffer_.find('"', scan_);
+            const std::size_t end = std::min(found, buffer_.size());
             next_line_ += static_cast<std::uint64_t>(std::count(&buffer_[scan_], buffer_.data() + end, '\n'));
             put(scan_, end);
             scan_ = end;
-            if (found == nullptr) return false;
+            if (found == std::string::npos) return false;
             ++scan_;
             state_ = at::quote;
             return false;
@@ -160,9 +158,9 @@ bool csv_parser::step() {
             state_ = at::skipping;
             return false;
         case at::skipping: {
-            const auto* found = static_cast<const char*>(std::memchr(&buffer_[scan_], '\n', buffer_.size() - scan_));
-            scan_ = found == nullptr ? buffer_.size() : static_cast<std::size_t>(found - buffer_.data());
-            return found != nullptr && line_end();
+            const std::size_t found = buffer_.find('\n', scan_);
+            scan_ = std::min(found, buffer_.size());
+            return found != std::string::npos && line_end();
         }
     }
     return false;

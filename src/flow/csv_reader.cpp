@@ -71,10 +71,12 @@ task<> csv_reader::open() {
     in_.emplace(io::unique_fd(fd));
     room_.resize(chunk);
     std::vector<std::string> names = options_.columns;
-    if (options_.header && co_await next_event()) {
-        if (last_ == csv_parser::event::bad)
+    if (options_.header) {
+        csv_parser::event found = parser_.next();
+        for (bool more = true; more && found == csv_parser::event::more; found = parser_.next()) more = co_await fill();
+        if (found == csv_parser::event::bad)
             throw permanent_error(fmt::format("{}:{}: {}", shown(), parser_.line(), parser_.why()));
-        if (names.empty())
+        if (names.empty() && found == csv_parser::event::row)
             for (std::size_t i = 0; i < parser_.size(); ++i) names.emplace_back(field(i));
     }
     try {
@@ -85,31 +87,28 @@ task<> csv_reader::open() {
     columns_ = std::make_shared<const std::vector<std::string>>(std::move(names));
 }
 
-task<bool> csv_reader::next_event() {
-    for (;;) {
-        last_ = parser_.next();
-        if (last_ != csv_parser::event::more) co_return true;
-        if (ended_) co_return false;
-        const std::span<char> into(room_.data(), room_.size());
-        expected<std::size_t, std::error_code> got = co_await in_->read_some(into);
-        if (!got)
-            throw std::system_error(got.error(), options_.path == "-" ? "cannot read standard input"
-                                                                      : fmt::format("cannot read '{}'", options_.path));
-        ended_ = *got == 0;
-        if (ended_) parser_.finish();
-        else parser_.feed(std::string_view(room_).substr(0, *got));
-    }
+task<bool> csv_reader::fill() {
+    if (ended_) co_return false;
+    const std::span<char> into(room_.data(), room_.size());
+    expected<std::size_t, std::error_code> got = co_await in_->read_some(into);
+    if (!got)
+        throw std::system_error(got.error(), options_.path == "-" ? "cannot read standard input"
+                                                                  : fmt::format("cannot read '{}'", options_.path));
+    ended_ = *got == 0;
+    if (ended_) parser_.finish();
+    else parser_.feed(std::string_view(room_).substr(0, *got));
+    co_return true;
 }
 
-task<bool> csv_reader::next() {
-    const bool found = co_await next_event();
-    if (!found) co_return false;
+bool csv_reader::take() {
+    const csv_parser::event found = parser_.next();
+    if (found == csv_parser::event::more) return false;
     why_.clear();
-    if (last_ == csv_parser::event::bad) why_ = fmt::format("{}:{}: {}", shown(), parser_.line(), parser_.why());
+    if (found == csv_parser::event::bad) why_ = fmt::format("{}:{}: {}", shown(), parser_.line(), parser_.why());
     else if (parser_.size() != columns_->size())
         why_ = fmt::format("{}:{}: the row has {} fields, and there are {} columns", shown(), parser_.line(),
                            parser_.size(), columns_->size());
-    co_return true;
+    return true;
 }
 
 std::string_view csv_reader::field(std::size_t column) const noexcept {
@@ -158,13 +157,14 @@ public:
     task<> run(source_output& out) override {
         co_await in_.open();
         const csv_bad_rows bad = in_.options().bad_rows;
-        for (;;) {
-            const bool found = co_await in_.next();
-            if (!found) co_return;
-            payload value(in_.row());
-            if (in_.is_bad() && bad != csv_bad_rows::pass_on)
-                co_await out.refuse(std::move(value), in_.why(), to_on_error(bad));
-            else co_await out.emit(std::move(value));
+        for (bool more = true; more; more = co_await in_.fill()) {
+            while (in_.take()) {
+                payload value(in_.row());
+                if (in_.is_bad() && bad != csv_bad_rows::pass_on)
+                    co_await out.refuse(std::move(value), in_.why(), to_on_error(bad));
+                else if (out.put(std::move(value))) co_await out.flush();
+            }
+            co_await out.flush();
         }
     }
     bool has_dead_letters() const noexcept override { return in_.options().bad_rows == csv_bad_rows::dead_letter; }

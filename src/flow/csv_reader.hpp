@@ -16,10 +16,12 @@ public:
     // Opens the file and reads the header. Throws std::system_error with the path, permanent_error with file and line for a
     // header that is none, and cancelled.
     task<> open();
-    // Goes on to the next row; false: there is none.
-    task<bool> next();
+    // Goes on to the next row of what was read; false: fill() must be called first.
+    bool take();
+    // Reads more; false when there is no more, and take() has given all. Throws std::system_error and cancelled.
+    task<bool> fill();
 
-    // Of the row that next() found; valid until then.
+    // Of the row that take() found; valid until the next take() or fill().
     [[nodiscard]] bool is_bad() const noexcept { return !why_.empty(); }
     [[nodiscard]] const std::string& why() const noexcept { return why_; }  // "FILE:LINE: …"
     [[nodiscard]] std::string_view raw() const noexcept { return parser_.raw(); }
@@ -30,14 +32,12 @@ public:
     [[nodiscard]] const csv_options& options() const noexcept { return options_; }
 
 private:
-    task<bool> next_event();
     [[nodiscard]] const char* shown() const noexcept { return options_.path == "-" ? "stdin" : options_.path.c_str(); }
     csv_options options_;
     csv_parser parser_;
     std::optional<io::pipe_reader> in_;
     std::string room_;
     bool ended_ = false;
-    csv_parser::event last_ = csv_parser::event::more;
     csv_row::names columns_;
     std::string why_;
 };

@@ -83,11 +83,12 @@ task<> flow_engine::origin_emitter::emit_one(payload value, listener* told) {
     co_await give();
 }
 
-task<> flow_engine::origin_emitter::emit_many(std::vector<payload>& values, listener& told) {
+task<> flow_engine::origin_emitter::emit_many(std::vector<item>& items, listener& told) {
     if (!kept_.empty()) co_await flush();
-    for (payload& each : values) add(std::move(each), &told);
-    values.clear();
+    kept_.swap(items);
+    for (item& each : kept_) open(each, &told);
     co_await give();
+    kept_.swap(items);
 }
 
 void flow_engine::origin_emitter::count_done(std::uint64_t items) noexcept {

@@ -139,7 +139,7 @@ public:
     }
     task<> emit(payload value) override;
     task<> emit(payload value, listener& told) override;
-    task<> emit_many(std::vector<payload>& values, listener& told) override;
+    task<> emit_many(std::vector<item>& items, listener& told) override;
     void count_done(std::uint64_t items) noexcept override;
     task<> flush() override;
     task<> refuse(payload value, const std::string& why, on_error how) override;

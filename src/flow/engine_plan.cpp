@@ -93,6 +93,8 @@ bool flow_engine::fuses(std::size_t at, const std::vector<segment*>& of_stage) c
     const node& mine = nodes_[at];
     const std::vector<flow_input>& from = mine.description.from;
     if (from.size() != 1 || from.front().is_source || mine.description.policy.own_buffer) return false;
+    // One that is serial by its policy is so that it runs beside its neighbours.
+    if (mine.workers() == 1 && mine.description.policy.jobs != stage_policy::automatic) return false;
     const std::size_t before = from.front().index;
     const auto others = [&](const node& each) {
         return &each != &mine && std::any_of(each.description.from.begin(), each.description.from.end(),

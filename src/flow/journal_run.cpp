@@ -157,18 +157,19 @@ public:
           flushed_(now) {}
     task<> emit(payload value) override {
         if (!kept_.empty()) co_await flush();
-        kept_.push_back(std::move(value));
+        kept_.emplace_back().value = std::move(value);
         co_await give(nullptr);
     }
     task<> emit(payload value, listener& told) override {
         if (!kept_.empty()) co_await flush();
-        kept_.push_back(std::move(value));
+        kept_.emplace_back().value = std::move(value);
         co_await give(&told);
     }
-    task<> emit_many(std::vector<payload>& values, listener& told) override {
+    task<> emit_many(std::vector<item>& items, listener& told) override {
         if (!kept_.empty()) co_await flush();
-        kept_.swap(values);
+        kept_.swap(items);
         co_await give(&told);
+        items.clear();
     }
     task<> flush() override {
         if (kept_.empty()) co_return;
@@ -188,7 +189,8 @@ private:
     task<> give(listener* told) {
         fresh_.clear();
         std::size_t left = 0;
-        for (payload& value : kept_) {
+        for (item& each : kept_) {
+            payload& value = each.value;
             tracked fresh;
             fresh.key = key_of(value, from_source_);
             fresh.content = content_of(value);
@@ -202,7 +204,7 @@ private:
             }
             fresh.number = given_++;
             fresh_.push_back(std::move(fresh));
-            if (&value != &kept_[left]) kept_[left] = std::move(value);
+            if (&each != &kept_[left]) kept_[left].value = std::move(value);
             ++left;
         }
         kept_.resize(left);
@@ -216,9 +218,9 @@ private:
         if (owner_.is_behind()) co_await owner_.flush();
         // They stay there when they cannot be given: some of them may be on their way all the same.
         owner_.enter(fresh_);
-        std::vector<payload> values = std::exchange(kept_, {});
-        co_await to_.emit_many(values, owner_);
-        kept_ = std::move(values);  // its room
+        std::vector<item> items = std::exchange(kept_, {});
+        co_await to_.emit_many(items, owner_);
+        kept_ = std::move(items);  // its room
         kept_.clear();
     }
 

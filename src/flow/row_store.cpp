@@ -111,6 +111,7 @@ void row_store::make_table(const sqlite_table& what) {
     info.bind(1, what.name);
     while (info.next()) there.push_back(info.text(0));
     std::vector<std::string> names;
+    names.reserve(what.columns.size());
     for (const sqlite_column& each : what.columns) names.push_back(each.name);
     if (there.empty()) {
         std::string text;

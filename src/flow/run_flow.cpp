@@ -29,9 +29,9 @@ task<> stage_worker::close() { co_return; }
 void stage::adopt(stage_policy&) {}
 void stage::use_state(const std::string&, const std::string&) {}
 void stage::use_journal(sink_journal&) {}
-task<> source_output::emit_many(std::vector<payload>& values, listener& told) {
-    for (payload& each : values) co_await emit(std::move(each), told);
-    values.clear();
+task<> source_output::emit_many(std::vector<item>& items, listener& told) {
+    for (item& each : items) co_await emit(std::move(each.value), told);
+    items.clear();
 }
 task<> source_output::flush() {
     std::vector<item> all = std::exchange(kept_, {});

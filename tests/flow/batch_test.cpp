@@ -43,9 +43,7 @@ private:
 };
 
 leat::pipeline<int> from(std::shared_ptr<paused_source> numbers) {
-    leat::pipeline<int> start;
-    start.graph.from = std::move(numbers);
-    return start;
+    return leat::from_source<int>("numbers", std::move(numbers));
 }
 
 batches batches_of(int count, leat::batch_stage how) {

@@ -192,7 +192,7 @@ TEST(from_csv, a_bad_row_is_what_was_asked_for) {
     const std::string why = (folder / "in") + ":3: the row has 1 fields, and there are 2 columns";
     from_file all = names_of(options);
     EXPECT_EQ(all.done.end, leat::flow_end::failed);
-    EXPECT_EQ(all.done.error, "source: " + why);
+    EXPECT_EQ(all.done.error, "csv: " + why);
 
     options.bad_rows = leat::csv_bad_rows::skip;
     all = names_of(options);

@@ -160,7 +160,8 @@ TEST(process_stage, ends_with_the_flow_when_that_is_stopped) {
     leat::flow_control control;
     leat::flow_options options;
     options.control = &control;
-    auto flow = leat::from(std::vector<int>{1, 2, 3}) | leat::map<work::slow>("slow").on(leat::processes(1)).window(1) |
+    auto flow = leat::from(std::vector<int>{1, 2, 3}) |
+                leat::map<work::slow>("slow").on(leat::processes(1)).per_process(1) |
                 leat::for_each("keep", [&](int) { control.stop(); });
     const leat::report done = leat::run(leat::run_options(2), [&] { return leat::run_flow(std::move(flow), options); });
     EXPECT_EQ(done.end, leat::flow_end::interrupted);

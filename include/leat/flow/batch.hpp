@@ -59,18 +59,6 @@ inline unbatch_stage unbatch(std::string name) { return {std::move(name)}; }
 
 namespace detail {
 
-// Appends a stage whose implementation is made already.
-template <class Out, class In>
-pipeline<Out> append_made(pipeline<In> before, std::string name, const stage_policy& policy,
-                          std::shared_ptr<stage> what) {
-    stage_node node;
-    node.name = std::move(name);
-    node.policy = policy;
-    node.what = std::move(what);
-    before.graph.stages.push_back(std::move(node));
-    return {std::move(before.graph)};
-}
-
 template <class T>
 class batching final : public stage {
 public:
@@ -99,9 +87,8 @@ private:
                 context& line = co_await this_task::line();
                 deadline_ = line.where().now() + bounds_.longest;
             }
-            if (accounts_.size() == accounts_.capacity()) accounts_.reserve(2 * accounts_.size() + 8);
             joined_.push_back(std::move(value));
-            accounts_.push_back(std::move(in.ack));
+            accounts_.add(std::move(in.ack));
             weight_ += weight;
             const bool full = (bounds_.count != 0 && joined_.size() >= bounds_.count) ||
                               (bounds_.bytes != 0 && weight_ >= bounds_.bytes);
@@ -117,14 +104,14 @@ private:
         task<> flush(emitter& out) {
             deadline_ = time_point::max();
             weight_ = 0;
-            ack_ref account(new merged_ack(std::exchange(accounts_, {})));
+            ack_ref account = accounts_.merge();
             payload value(std::exchange(joined_, {}));
             co_await out.emit(std::move(value), std::move(account));
         }
 
         batch_bounds bounds_;
         std::vector<T> joined_;
-        std::vector<ack_ref> accounts_;            // of those in joined_
+        gathered_acks accounts_;                   // of those in joined_
         std::size_t weight_ = 0;                   // likewise, where bytes are bounded
         time_point deadline_ = time_point::max();  // of the batch begun; max(): none was, or it has time
     };
@@ -138,8 +125,10 @@ template <class T>
 pipeline<std::vector<T>> operator|(pipeline<T> before, batch_stage stage) {
     if (stage.bounds.count == 0 && stage.bounds.bytes == 0)
         throw std::invalid_argument("batch '" + stage.name + "' needs a bound: a count from 1, or bytes()");
-    return detail::append_made<std::vector<T>>(std::move(before), std::move(stage.name), stage.policy,
-                                               std::make_shared<detail::batching<T>>(stage.bounds));
+    own_stage<std::vector<T>> made =
+        through<std::vector<T>>(std::move(stage.name), std::make_shared<detail::batching<T>>(stage.bounds));
+    made.policy = stage.policy;
+    return std::move(before) | std::move(made);
 }
 
 template <class T>

@@ -150,9 +150,7 @@ private:
 // The rows of a file, in its order. Errors that fail the flow: the file cannot be opened or read; two columns have one name.
 [[nodiscard]] std::shared_ptr<source> make_csv_source(csv_options options);
 [[nodiscard]] inline pipeline<csv_row> from_csv(csv_options options) {
-    pipeline<csv_row> start;
-    start.graph.from = make_csv_source(std::move(options));
-    return start;
+    return from_source<csv_row>("csv", make_csv_source(std::move(options)));
 }
 
 }  // namespace leat

@@ -55,8 +55,8 @@ struct named_map_stage : stage_settings<named_map_stage<Function>> {
         return std::move(*this);
     }
     // How many items a process is given before it has answered the first. With 1 none waits for another, and quick ones are slow.
-    named_map_stage window(unsigned items) && {
-        if (items == 0) throw std::invalid_argument("window(0): a process needs an item");
+    named_map_stage per_process(unsigned items) && {
+        if (items == 0) throw std::invalid_argument("per_process(0): a process needs an item");
         held = items;
         return std::move(*this);
     }
@@ -141,22 +141,21 @@ auto operator|(pipeline<In> before, named_map_stage<Function> stage) {
                   "leat: the function does not take the items of the stage before it");
     using out_type = typename function::value;
     static_assert(!std::is_void_v<out_type>, "leat: map needs a function that returns a value");
-    stage_node node;
-    node.name = std::move(stage.name);
-    node.policy = stage.policy;
-    if (stage.place) {
-        node.what = std::make_shared<detail::process_mapping<Function, In>>(std::move(*stage.place), stage.held);
-    } else {
+    if (!stage.place) {
         if constexpr (!std::is_void_v<typename function::state>) {
-            throw std::invalid_argument("stage '" + node.name + "' takes a state, which only processes have: say on()");
+            throw std::invalid_argument("stage '" + stage.name +
+                                        "' takes a state, which only processes have: say on()");
         } else {
-            map_stage threads = map(node.name, [](const In& in) { return Function(in); });
-            threads.policy = node.policy;
+            map_stage threads = map(std::move(stage.name), [](const In& in) { return Function(in); });
+            threads.policy = stage.policy;
             return std::move(before) | std::move(threads);
         }
     }
-    before.graph.stages.push_back(std::move(node));
-    return pipeline<out_type>{std::move(before.graph)};
+    own_stage<out_type> made =
+        through<out_type>(std::move(stage.name),
+                          std::make_shared<detail::process_mapping<Function, In>>(std::move(*stage.place), stage.held));
+    made.policy = stage.policy;
+    return std::move(before) | std::move(made);
 }
 
 }  // namespace leat

@@ -111,13 +111,10 @@ flow_graph operator|(pipeline<T> before, sqlite_stage<Function> stage) {
         else
             for (auto&& each : made) rows.push_back(std::move(each));
     };
-    stage_node node;
-    node.name = std::move(stage.name);
-    node.policy = stage.policy;
-    node.policy.jobs = 1;
-    node.what = make_sqlite_sink(std::move(stage.options), std::move(rows_of));
-    before.graph.stages.push_back(std::move(node));
-    return std::move(before.graph);
+    own_sink made = into(std::move(stage.name), make_sqlite_sink(std::move(stage.options), std::move(rows_of)));
+    made.policy = stage.policy;
+    made.policy.jobs = 1;
+    return std::move(before) | std::move(made);
 }
 
 }  // namespace leat

@@ -165,8 +165,8 @@ public:
         ~listener() = default;
     };
     virtual task<> emit(payload value, listener& told) = 0;
-    // The same for many, which are moved from.
-    virtual task<> emit_many(std::vector<payload>& values, listener& told);
+    // The same for the values of many, which are gone then. Their accounts are the engine's.
+    virtual task<> emit_many(std::vector<item>& items, listener& told);
     // An item that stands for so many and was done in an earlier run: counted as given and skipped, and numbered no item.
     virtual void count_done(std::uint64_t /*items*/) noexcept {}
     // Items are numbered from 0, those of the source at place n of the flow from n << bits_of_items.

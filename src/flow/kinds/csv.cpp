@@ -53,24 +53,31 @@ public:
             append_json_string(name, each);
         }
         std::uint64_t sequence = 0;
-        for (;;) {
-            const bool found = co_await in_.next();
-            if (!found) co_return;
-            std::string why = in_.why();
-            record each(std::string(), in_.key());
-            if (why.empty()) why = write(each.bytes);
-            each.sequence = sequence++;
-            if (!why.empty()) each.bytes = in_.raw();
-            const bool passes = in_.options().bad_rows == csv_bad_rows::pass_on;
-            if (!why.empty() && passes) each.set_attribute("error", why);
-            payload value(std::move(each));
-            if (why.empty() || passes) co_await out.emit(std::move(value));
-            else co_await out.refuse(std::move(value), why, to_on_error(in_.options().bad_rows));
+        for (bool more = true; more; more = co_await in_.fill()) {
+            while (in_.take()) {
+                std::string why;
+                payload value(next_record(sequence++, why));
+                if (!why.empty() && in_.options().bad_rows != csv_bad_rows::pass_on)
+                    co_await out.refuse(std::move(value), why, to_on_error(in_.options().bad_rows));
+                else if (out.put(std::move(value))) co_await out.flush();
+            }
+            co_await out.flush();
         }
     }
     bool has_dead_letters() const noexcept override { return in_.options().bad_rows == csv_bad_rows::dead_letter; }
 
 private:
+    // `why`: it is bad.
+    record next_record(std::uint64_t sequence, std::string& why) const {
+        record made(std::string(), in_.key());
+        why = in_.why();
+        if (why.empty()) why = write(made.bytes);
+        made.sequence = sequence;
+        if (why.empty()) return made;
+        made.bytes = in_.raw();
+        if (in_.options().bad_rows == csv_bad_rows::pass_on) made.set_attribute("error", why);
+        return made;
+    }
     // The row as a JSON object; gives what is wrong with it.
     std::string write(std::string& to) const {
         to += '{';
