@@ -138,7 +138,7 @@ struct drawn_flow {
         auto third = std::move(second) | leat::filter("some", [leaves_out](const std::string& name) {
                          return !leaves_out || !name.starts_with('3');
                      });
-        leat::flow_graph whole = std::move(third.graph);
+        leat::flow_graph whole = std::move(third.graph());
         if (batch != 0) {
             leat::stage_node node;
             node.name = "join";
@@ -239,14 +239,12 @@ TEST(resume, items_of_one_name_are_told_apart) {
             options.journal = &journal;
             options.journal_mode = mode;
             const std::vector<std::string> names{"a", "b", "a", "a", "a#2", "b"};
-            leat::flow_graph graph =
-                std::move((leat::from(names) | leat::map("slow",
-                                                         [](std::string name) -> task<std::string> {
-                                                             co_await leat::sleep_for(100ms);
-                                                             co_return name;
-                                                         })
-                                                   .concurrency(1))
-                              .graph);
+            const auto slowly = [](std::string name) -> task<std::string> {
+                co_await leat::sleep_for(100ms);
+                co_return name;
+            };
+            auto before = leat::from(names) | leat::map("slow", slowly).concurrency(1);
+            leat::flow_graph graph = std::move(before.graph());
             leat::stage_node sink;
             sink.name = "file";
             sink.what = std::make_shared<file_sink>(in, 1);
