@@ -107,12 +107,12 @@ task<> flow_engine::origin_emitter::flush() {
     flushed_ = engine_.where_.now();
 }
 
-task<> flow_engine::origin_emitter::refuse(payload value, const std::string& why, on_error how) {
+task<> flow_engine::origin_emitter::refuse(payload value, const std::string& why, on_error how, listener* told) {
     if (how == on_error::fail) throw permanent_error(why);
     if (!kept_.empty()) co_await flush();
     const stop_token stop = co_await this_task::stop_token();
     if (stop.stop_requested()) throw cancelled{};
-    auto* const node = new origin(engine_, next_++, value.name(), value.items(), nullptr);
+    auto* const node = new origin(engine_, next_++, value.name(), value.items(), told);
     item bad(std::move(value), ack_ref(node));
     engine_.given_.add(node->items());
     co_await engine_.refuse(std::move(bad), from_.from->name, why, how);

@@ -142,7 +142,7 @@ public:
     task<> emit_many(std::vector<item>& items, listener& told) override;
     void count_done(std::uint64_t items) noexcept override;
     task<> flush() override;
-    task<> refuse(payload value, const std::string& why, on_error how) override;
+    task<> refuse(payload value, const std::string& why, on_error how, listener* told) override;
 
 private:
     task<> emit_one(payload value, listener* told);

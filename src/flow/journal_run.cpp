@@ -179,32 +179,45 @@ public:
         co_await give(nullptr);
         flushed_ = co_await this_task::now();
     }
+    task<> refuse(payload value, const std::string& why, on_error how, listener* told) override {
+        if (how == on_error::fail) throw permanent_error(why);
+        if (!kept_.empty()) co_await flush();
+        fresh_.clear();
+        if (!take(value, told)) co_return;
+        owner_.enter(fresh_);
+        co_await to_.refuse(std::move(value), why, how, &owner_);
+    }
     void count_done(std::uint64_t items) noexcept override { to_.count_done(items); }
 
 private:
     static constexpr std::size_t most_in_batch = 64;
     static constexpr duration time_in_batch = std::chrono::microseconds(20);
 
+    // False for what was done before, and is counted; else it is the last of fresh_.
+    bool take(payload& value, listener* told) {
+        tracked fresh;
+        fresh.key = key_of(value, from_source_);
+        fresh.content = content_of(value);
+        fresh.told = told;
+        fresh.told_as = from_source_++;
+        if (owner_.was_done(fresh.key, fresh.content)) {
+            to_.count_done(value.items());
+            if (told != nullptr) told->settled(fresh.told_as, fate::committed);
+            ++looked_up_;
+            return false;
+        }
+        fresh.number = given_++;
+        fresh_.push_back(std::move(fresh));
+        return true;
+    }
+
     // What was kept, without what was done before.
     task<> give(listener* told) {
         fresh_.clear();
         std::size_t left = 0;
         for (item& each : kept_) {
-            payload& value = each.value;
-            tracked fresh;
-            fresh.key = key_of(value, from_source_);
-            fresh.content = content_of(value);
-            fresh.told = told;
-            fresh.told_as = from_source_++;
-            if (owner_.was_done(fresh.key, fresh.content)) {
-                to_.count_done(value.items());
-                if (told != nullptr) told->settled(fresh.told_as, fate::committed);
-                ++looked_up_;
-                continue;
-            }
-            fresh.number = given_++;
-            fresh_.push_back(std::move(fresh));
-            if (&each != &kept_[left]) kept_[left].value = std::move(value);
+            if (!take(each.value, told)) continue;
+            if (&each != &kept_[left]) kept_[left].value = std::move(each.value);
             ++left;
         }
         kept_.resize(left);
@@ -266,6 +279,7 @@ public:
     }
     [[nodiscard]] std::optional<std::uint64_t> total() const noexcept override { return from_->total(); }
     [[nodiscard]] bool has_unique_names() const noexcept override { return from_->has_unique_names(); }
+    [[nodiscard]] bool has_dead_letters() const noexcept override { return from_->has_dead_letters(); }
 
 private:
     journal_run& owner_;
@@ -376,7 +390,11 @@ void journal_run::keep(const dead_letter& letter) {
     tracked* const of = find(letter.what.ack);
     if (of == nullptr) throw std::runtime_error("a dead letter belongs to no item of this run");
     kept.item = of->key;
-    failures_of(*of).letters.push_back(std::move(kept));
+    failures& known = failures_of(*of);
+    known.attempts = std::max(known.attempts, kept.attempts);
+    known.stage = kept.stage;
+    known.error = kept.error;
+    known.letters.push_back(std::move(kept));
 }
 
 void journal_run::settled(std::uint64_t sequence, fate how) noexcept {

@@ -39,7 +39,7 @@ task<> source_output::flush() {
 }
 task<> stage::start(unsigned) { co_return; }
 task<> stage::close() { co_return; }
-task<> source_output::refuse(payload, const std::string& why, on_error) {
+task<> source_output::refuse(payload, const std::string& why, on_error, listener*) {
     throw permanent_error(why);
     co_return;
 }

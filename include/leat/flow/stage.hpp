@@ -182,7 +182,8 @@ public:
     virtual task<> flush();
     // For an item that is bad already (a torn row): it counts as given and ends at once, as `how` says of an item whose
     // attempts have all failed. Throws permanent_error(why) when that is to end the flow, or nobody keeps such items.
-    virtual task<> refuse(payload value, const std::string& why, on_error how);
+    // `told`, when there is one, hears of it as of any other.
+    virtual task<> refuse(payload value, const std::string& why, on_error how, listener* told = nullptr);
 
 protected:
     ~source_output() = default;
