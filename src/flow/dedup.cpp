@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <leat/flow/journal.hpp>
 #include <leat/runtime/blocking.hpp>
 #include <leat/task/scope.hpp>
 
@@ -98,6 +99,24 @@ private:
     }
 };
 
+// The journal of the run, as the index knows it.
+class journal_of_run final : public seen_journal {
+public:
+    explicit journal_of_run(sink_journal& kept) : kept_(kept) {}
+    [[nodiscard]] bool resumes() const override { return kept_.mode() != journal_mode::fresh; }
+    [[nodiscard]] std::string item_of(const ack_ref& of) const override {
+        std::vector<std::string> items = kept_.items_of(of);
+        return items.empty() ? std::string() : std::move(items.front());
+    }
+    [[nodiscard]] bool is_done(const std::string& item) override { return kept_.is_done(item); }
+    void when_recorded(const ack_ref& of, std::function<void()> then) override {
+        kept_.when_recorded(of, std::move(then));
+    }
+
+private:
+    sink_journal& kept_;
+};
+
 class any_dedup_stage final : public stage {
 public:
     any_dedup_stage(digest_function digest, dedup_options options, std::string keys)
@@ -115,11 +134,13 @@ public:
         options_.path = fmt::format("{}/seen-{}.{}", folder, file, options_.exact ? "db" : "bloom");
     }
 
+    void use_journal(sink_journal& kept) override { kept_.emplace(kept); }
+
     task<> start(unsigned) override {
         if (options_.keep && options_.path.empty())
             throw std::invalid_argument(
                 "keys can be kept in a state directory alone; expected state = \"…\" in [flow]");
-        index_ = std::make_shared<seen_index>(options_, keys_);
+        index_ = std::make_shared<seen_index>(options_, keys_, kept_ ? &*kept_ : nullptr);
         co_await blocking(&seen_index::open, index_.get());
         if (!index_->is_on_disk()) co_return;
         context& line = co_await this_task::line();
@@ -158,6 +179,7 @@ private:
     digest_function digest_;
     dedup_options options_;
     std::string keys_;
+    std::optional<journal_of_run> kept_;  // outlives the index
     std::shared_ptr<seen_index> index_;
     std::optional<scope> beside_;
 };

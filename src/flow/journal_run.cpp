@@ -83,7 +83,7 @@ public:
         return keys;
     }
     [[nodiscard]] bool is_done(std::string_view item) override {
-        if (!owner_.looks_up_) return false;
+        if (owner_.mode_ == journal_mode::fresh) return false;
         const auto entry = owner_.kept_.find(item);
         return entry && entry->how != fate::failed && entry->how != fate::abandoned;
     }
