@@ -160,7 +160,7 @@ private:
             return std::runtime_error(fmt::format("{} is locked by another program; waited {:g} s for it",
                                                   options_.path,
                                                   std::chrono::duration<double>(options_.patience).count()));
-        return error;
+        return std::runtime_error(error.what());
     }
     void open_store() { store_.emplace(options_); }
     void begin_again() {
