@@ -161,11 +161,10 @@ leat_tests(examples leat_test_support leat_flow)
 if(TARGET leat_examples_tests)
     target_include_directories(leat_examples_tests PRIVATE tests/cli examples)
     target_sources(leat_examples_tests PRIVATE examples/archive/format.cpp)
-    add_dependencies(leat_examples_tests example_archive)
-endif()
-
-if(TARGET leat_cli_tests AND TARGET example_etl)  # which these kill
-    add_dependencies(leat_cli_tests example_etl)
+    add_dependencies(leat_examples_tests example_archive example_etl)
+    if(TARGET leat)
+        add_dependencies(leat_examples_tests leat)
+    endif()
 endif()
 
 # bench/LAYER/NAME_bench.cpp: a tiny run of each is a test, so that it cannot rot.

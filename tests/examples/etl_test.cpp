@@ -1,6 +1,6 @@
 // examples/etl, the program and the flow file, killed with kill -9 at random moments and run again: the tables are row for row
 // those of a run that nobody disturbed. `./dev soak` kills each fifty times a round.
-#include "leat_process.hpp"
+#include <leat_process.hpp>
 
 #include <chrono>
 #include <gtest/gtest.h>
