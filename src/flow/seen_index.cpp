@@ -213,21 +213,16 @@ void seen_index::settle(key_digest key, ack_ref of, fate how) noexcept {
     {
         const std::scoped_lock held(lock_);
         auto found = in_flight_.extract(key);
-        if (how == fate::committed && kind_ == kind::disk) {
-            filter_->insert(key.low);
-            if (!is_closed_ && error_.empty()) {
-                is_first_to_write = pending_.empty();
-                found.mapped().of = std::move(of);
-                pending_.insert(std::move(found));
-                how = fate::abandoned;  // of nothing: see below
-            }
-        } else if (how == fate::committed && kind_ == kind::filter) {
-            filter_->insert(key.low);
-        } else if (how == fate::committed) {
-            put_in_table(key);
-            ++in_table_;
+        const bool is_committed = how == fate::committed;
+        if (is_committed && kind_ == kind::memory) put_in_table(key), ++in_table_;
+        else if (is_committed) filter_->insert(key.low);
+        if (is_committed && kind_ == kind::disk && !is_closed_ && error_.empty()) {
+            is_first_to_write = pending_.empty();
+            std::swap(found.mapped().of, of);  // which is empty from now on: settled when the key is written
+            pending_.insert(std::move(found));
+        } else {
+            duplicates = std::move(found.mapped().duplicates);
         }
-        if (found) duplicates = std::move(found.mapped().duplicates);
     }
     if (is_first_to_write) dirty_.set();
     of.end(how);

@@ -26,7 +26,7 @@
 
 #include <leat/flow/ack.hpp>
 #include <leat/flow/bloom_filter.hpp>
-#include <leat/flow/dedup.hpp>
+#include <leat/flow/key_digest.hpp>
 #include <leat/sync/event.hpp>
 
 #include <flow/seen_store.hpp>

@@ -12,7 +12,7 @@
 #include <stdexcept>
 #include <string>
 
-#include <leat/flow/dedup.hpp>
+#include <leat/flow/key_digest.hpp>
 
 #include <flow/sqlite.hpp>
 

@@ -7,7 +7,7 @@
 
 #include <leat/flow/cache.hpp>
 #include <leat/flow/command_template.hpp>
-#include <leat/flow/dedup.hpp>
+#include <leat/flow/key_digest.hpp>
 #include <leat/flow/record.hpp>
 #include <leat/process/command.hpp>
 #include <leat/process/persistent_pool.hpp>
