@@ -283,9 +283,9 @@ std::exception_ptr seen_index::write_pending(entries& settled) {
 void seen_index::settle_written(entries& written) noexcept {
     for (auto& [key, waits] : written) {
         if (!waits.item.empty()) {
-            journal_->when_recorded(waits.of, [self = shared_from_this(), key = key] {
+            journal_->when_recorded(waits.of, [self = shared_from_this(), now_sure = key] {
                 const std::scoped_lock held(self->lock_);
-                self->sure_.push_back(key);
+                self->sure_.push_back(now_sure);
             });
         }
         waits.of.commit();
