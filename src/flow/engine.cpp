@@ -238,17 +238,21 @@ flow_control::progress flow_engine::snapshot() const {
     r.seconds = static_cast<double>(elapsed_ns(started_)) * 1e-9;
     now.elapsed_s = r.seconds;
     for (const source_node& each : graph_.sources) now.total += each.what->total().value_or(0);
+    const node* before = nullptr;
     for (const node& each : nodes_) {
         r.stages.push_back(each.account.report(each.description.name, each.jobs, each.workers()));
         r.stages.back().most_jobs = each.description.what->most_jobs();
-        r.stages.back().fused = true;
         now.queued.push_back(0);
         for (const segment& one : segments_) {
-            if (one.stages.front() != &each) continue;
-            r.stages.back().fused = false;
+            const auto place = std::find(one.stages.begin(), one.stages.end(), &each);
+            if (place == one.stages.end()) continue;
+            // Told where the stage before it in the list is the one that it shares workers with.
+            r.stages.back().fused = place != one.stages.begin() && *(place - 1) == before;
+            if (place != one.stages.begin()) continue;
             const std::uint64_t taken = one.taken.get();
             now.queued.back() = std::max(one.entered.get(), taken) - taken;
         }
+        before = &each;
     }
     return now;
 }

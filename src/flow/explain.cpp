@@ -18,14 +18,7 @@ constexpr double blocked_from = 0.3;
 // A report may come from anywhere.
 double sane(double figure) { return std::isfinite(figure) && figure > 0 ? figure : 0; }
 
-// Whether its items stayed on the workers of the stage before it, where neither waits for the other.
-bool shares_workers(const report& of, std::size_t at) {
-    if (at == 0) return false;
-    const stage_report& each = of.stages[at];
-    const stage_report& before = of.stages[at - 1];
-    return each.fused ||
-           (each.in > 0 && each.starved_s == 0 && before.blocked_s == 0 && each.workers == before.workers);
-}
+bool shares_workers(const report& of, std::size_t at) { return at > 0 && of.stages[at].fused; }
 
 double workers_of(const stage_report& of) { return std::max(1U, of.workers); }
 

@@ -92,6 +92,7 @@ TEST(explain, a_slow_source_a_busy_sink_and_an_order_that_holds_up_are_told_apar
 TEST(explain, stages_that_share_workers_are_one) {
     report r = ten_seconds();
     r.stages = {stage("read", 400, 1, 1, 0.1, 8.9), stage("a", 400, 4, 15, 1, 0), stage("b", 400, 4, 23, 0, 1)};
+    r.stages[2].fused = true;
     const bottleneck found = bottleneck_of(r);
     EXPECT_EQ(found.what, kind::stage);
     EXPECT_EQ(found.stage, 2U) << "it takes most of their time";
