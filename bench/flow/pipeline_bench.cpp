@@ -1,5 +1,6 @@
 // Question: what does a flow add to an item in a chain of 1 to 16 stages, parallel, serial or in turn, with no work, 100 ns,
-// 1, 10 or 100 us of it in each stage; and how much of two cores does it make use of?
+// 1, 10 or 100 us of it in each stage; and how much of two cores does it make use of? "Queued" are serial stages each of which
+// was given a queue of its own (.buffer), so that neighbours overlap where the flow would have one worker do them in turn.
 //
 // Peers: oneTBB parallel_pipeline with the same mix of filters, on as many threads; and threads written by hand, with a
 // bounded queue (mutex and condition variables) in front of each serial stage and of each run of parallel ones, one thread a
@@ -33,10 +34,18 @@ namespace {
 constexpr unsigned threads = 2;
 constexpr std::size_t queue = 64;  // in front of what is not fused with the stage before it: a flow's default
 
-enum class mix : std::uint8_t { parallel, serial, mixed };
+enum class mix : std::uint8_t { parallel, serial, queued, mixed };
 constexpr const char* name_of(mix kind) {
-    if (kind == mix::parallel) return "parallel";
-    return kind == mix::serial ? "serial" : "mixed";
+    switch (kind) {
+        case mix::parallel:
+            return "parallel";
+        case mix::serial:
+            return "serial";
+        case mix::queued:
+            return "queued";
+        default:
+            return "mixed";
+    }
 }
 
 struct chain {
@@ -59,7 +68,7 @@ struct chain {
         return queues * queue;
     }
     // How many of its stages can be at work at a time, on two threads.
-    [[nodiscard]] double ideal_speedup() const { return kind == mix::serial && stages == 1 ? 1 : threads; }
+    [[nodiscard]] double ideal_speedup() const { return !is_parallel(0) && stages == 1 ? 1 : threads; }
 };
 
 std::uint64_t stage_work(std::uint64_t item, unsigned steps) { return bench::spin(item + 1, steps); }
@@ -77,14 +86,15 @@ std::uint64_t one_after_the_other(const chain& what) {
 
 std::uint64_t through_leat(leat::runtime& where, const chain& what) {
     std::uint64_t sum = 0;
-    auto line = leat::from(std::views::iota(std::uint64_t{0}, what.items)) |
-                leat::map("work 0", [steps = what.steps](std::uint64_t item) {
-                    return stage_work(item, steps);
-                }).concurrency(what.is_parallel(0) ? threads : 1);
-    for (unsigned stage = 1; stage < what.stages; ++stage)
-        line = std::move(line) | leat::map(fmt::format("work {}", stage), [steps = what.steps](std::uint64_t item) {
-                                     return stage_work(item, steps);
-                                 }).concurrency(what.is_parallel(stage) ? threads : 1);
+    const auto stage = [&](unsigned number) {
+        auto made = leat::map(fmt::format("work {}", number), [steps = what.steps](std::uint64_t item) {
+                        return stage_work(item, steps);
+                    }).concurrency(what.is_parallel(number) ? threads : 1);
+        if (what.kind == mix::queued) return std::move(made).buffer(queue);
+        return made;
+    };
+    auto line = leat::from(std::views::iota(std::uint64_t{0}, what.items)) | stage(0);
+    for (unsigned number = 1; number < what.stages; ++number) line = std::move(line) | stage(number);
     leat::flow_graph graph = std::move(line) | leat::for_each("sum", [&sum](std::uint64_t item) { add_to(sum, item); });
     where.run(leat::run_flow(std::move(graph)));
     return sum;
@@ -316,9 +326,9 @@ int main(int argc, char** argv) {
     for (const work each : {work{"no work", 0}, work{"100 ns", 100}, work{"1 us", 1'000}, work{"10 us", 10'000},
                             work{"100 us", 100'000}}) {
         tally sum;
-        for (const mix kind : {mix::parallel, mix::serial, mix::mixed}) {
+        for (const mix kind : {mix::parallel, mix::serial, mix::queued, mix::mixed}) {
             for (const unsigned stages : {1U, 2U, 4U, 8U, 16U}) {
-                if (kind == mix::mixed && stages == 1) continue;  // is parallel
+                if (stages == 1 && (kind == mix::mixed || kind == mix::queued)) continue;  // nothing new
                 const std::string name = fmt::format("{} {}, {}", stages, name_of(kind), each.name);
                 if (!bench.wanted(name)) continue;
                 const auto steps = static_cast<unsigned>(std::lround(each.ns / step));
