@@ -108,7 +108,10 @@ public:
         std::vector<std::string> items = kept_.items_of(of);
         return items.empty() ? std::string() : std::move(items.front());
     }
-    [[nodiscard]] bool is_done(const std::string& item) override { return kept_.is_done(item); }
+    // Dead letters that are replayed are no part of what was interrupted: then all keys are good.
+    [[nodiscard]] bool is_done(const std::string& item) override {
+        return kept_.mode() != journal_mode::resume || kept_.is_done(item);
+    }
     void when_recorded(const ack_ref& of, std::function<void()> then) override {
         kept_.when_recorded(of, std::move(then));
     }

@@ -82,6 +82,8 @@ void seen_index::make_filter_anew() {
 void seen_index::open_filter() {
     const std::scoped_lock held(lock_);
     std::error_code none;
+    // A run that goes on with this one, should it be killed, must not find the keys of an older one.
+    if (!options_.path.empty() && begins_afresh()) std::filesystem::remove(options_.path, none);
     if (options_.path.empty() || begins_afresh() || !std::filesystem::exists(options_.path, none)) {
         filter_.emplace(options_.items, options_.false_positives);
         return;

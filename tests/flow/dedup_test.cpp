@@ -12,6 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fake_journal.hpp>
 #include <flow/seen_index.hpp>
 #include <flow_kinds.hpp>
 #include <leat/runtime/sim.hpp>
@@ -239,9 +240,9 @@ TEST_F(index_on_disk, that_cannot_be_written_says_so_and_the_items_stay_what_the
 }
 
 // What a run with a journal had on record when it was killed, and what it had not.
-class fake_journal final : public leat::seen_journal {
+class hand_journal final : public leat::seen_journal {
 public:
-    explicit fake_journal(std::set<std::string> done = {}, bool resume = false)
+    explicit hand_journal(std::set<std::string> done = {}, bool resume = false)
         : done_(std::move(done)), resume_(resume) {}
     [[nodiscard]] bool resumes() const override { return resume_; }
     [[nodiscard]] std::string item_of(const leat::ack_ref& of) const override { return std::to_string(of.sequence()); }
@@ -259,7 +260,7 @@ private:
 TEST_F(index_on_disk, a_run_that_goes_on_forgets_the_keys_of_items_that_the_journal_does_not_know) {
     fate_probe probes[4];
     {
-        fake_journal journal;
+        hand_journal journal;
         hand one(on_disk(path_, false), &journal);
         for (unsigned number = 0; number < 4; ++number)
             one.pass(static_cast<int>(number), fate::committed, probes[number].account(number));
@@ -269,7 +270,7 @@ TEST_F(index_on_disk, a_run_that_goes_on_forgets_the_keys_of_items_that_the_jour
         // Killed: not closed.
     }
     {
-        fake_journal journal({"1", "3"}, true);  // on record, though the index was not told
+        hand_journal journal({"1", "3"}, true);  // on record, though the index was not told
         hand next(on_disk(path_, false), &journal);
         EXPECT_EQ(next.look(0), seen);
         EXPECT_EQ(next.look(1), seen);
@@ -277,7 +278,7 @@ TEST_F(index_on_disk, a_run_that_goes_on_forgets_the_keys_of_items_that_the_jour
         next.pass(2, fate::committed, probes[2].account(2));
         next.index->write();
     }
-    fake_journal nothing({}, true);
+    hand_journal nothing({}, true);
     hand last(on_disk(path_, false), &nothing);
     EXPECT_EQ(last.look(1), seen);   // sure since
     EXPECT_EQ(last.look(2), first);  // not on record: it comes again
@@ -458,6 +459,56 @@ TEST(dedup_flow, a_key_is_committed_once_at_most_under_every_seed) {
     const scratch_folder folder;
     const auto with_index = [&folder] { return random_run(folder / "seen.db"); };
     leat::sim::explore({.seeds = 30, .run = {.stall_percent = 1}}, with_index);
+}
+
+// A run that the journal kills at one of its writes, and one that goes on with it: what is on record as committed from the first,
+// and what comes out of the second, are together one item of each key.
+leat::task<> killed_and_resumed(std::string path, unsigned writes, bool loses_last) {
+    leat_test::journal_store store;
+    store.writes_left = writes;
+    store.crash_loses_last = loses_last;
+    std::vector<int> came;
+    const auto run = [&](leat::journal_mode mode) -> leat::task<leat::report> {
+        leat_test::fake_journal kept(store);
+        leat::flow_options options;
+        options.journal = &kept;
+        options.journal_mode = mode;
+        const auto work = [](int number) -> leat::task<int> {
+            co_await leat::sleep_for(std::chrono::milliseconds(leat::sim::draw(100)));
+            co_return number;
+        };
+        auto graph = leat::from(std::views::iota(0, 80)) |
+                     leat::dedup("unique", [](int number) { return number % 17; }).on_disk(path).expecting(100) |
+                     leat::map("work", work).concurrency(3) |
+                     leat::for_each("keep", [&came](int number) { came.push_back(number); });
+        leat::flow_graph made = std::move(graph);
+        co_return co_await leat::run_flow(std::move(made), options);
+    };
+    (void)co_await run(leat::journal_mode::fresh);
+    if (store.has_crashed) {
+        came.clear();
+        for (const auto& [item, entry] : store.items)
+            if (entry.how == fate::committed) came.push_back(std::stoi(item.first));
+        store.has_crashed = false;
+        store.writes_left = leat_test::journal_store::never;
+        const leat::report done = co_await run(leat::journal_mode::resume);
+        if (done.end != leat::flow_end::complete) throw std::logic_error(done.error);
+    }
+    std::map<int, int> keys;
+    for (const int number : came) ++keys[number % 17];
+    if (keys.size() != 17) throw std::logic_error("a key was lost");
+    for (const auto& [key, times] : keys)
+        if (times != 1) throw std::logic_error("a key came twice");
+}
+
+TEST(dedup_flow, through_a_crash_at_any_write_of_the_journal_each_key_comes_once) {
+    const scratch_folder folder;
+    for (unsigned writes = 0; writes < 6; ++writes)
+        for (const bool loses_last : {false, true}) {
+            SCOPED_TRACE(writes);
+            const auto program = [&] { return killed_and_resumed(folder / "seen.db", writes, loses_last); };
+            leat::sim::explore({.seeds = 8}, program);
+        }
 }
 
 // Killed at some moment: then no key is known whose item had not come out before.
