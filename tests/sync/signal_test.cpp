@@ -730,6 +730,29 @@ TEST(once, that_fails_or_is_stopped_is_done_by_the_next) {
     leat::sim::explore({.seeds = 50}, program);
 }
 
+TEST(once, who_failed_may_try_again_at_once_though_the_next_has_not_gone_on_yet) {
+    const auto program = []() -> task<> {
+        leat::once first;
+        int tries = 0;
+        const auto asks = [&]() -> task<> {
+            const auto fails_twice = [&]() -> task<> {
+                co_await leat::this_task::yield();
+                if (++tries < 3) throw std::runtime_error("not yet");
+            };
+            while (!first.is_done()) {
+                auto call = first.call(fails_twice);
+                (void)co_await call.as_outcome();
+            }
+        };
+        leat::scope work;
+        work.spawn(asks);
+        work.spawn(asks);
+        co_await work.join();
+        EXPECT_EQ(tries, 3);
+    };
+    leat::sim::explore({.seeds = 50}, program);
+}
+
 TEST(once, is_done_by_plain_threads) {
     leat::once first;
     int done = 0;

@@ -88,7 +88,11 @@ private:
         holder_.store(line, env::relaxed);  // relaxed: a report, orders nothing
         return guard(*this, line, how);
     }
-    void unlock(const guard&) noexcept { give(1); }
+    void unlock(const guard&) noexcept {
+        holder_.store(nullptr,
+                      env::relaxed);  // relaxed: likewise; now, since who it is handed to says so when it goes on
+        give(1);
+    }
 
     env::atomic<const context*> holder_{nullptr};  // while it is locked: by which line
 };
