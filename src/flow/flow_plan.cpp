@@ -62,6 +62,12 @@ private:
             co_await to_.emit(std::move(value), told);
             since_ = co_await this_task::now();
         }
+        task<> refuse(payload value, const std::string& why, on_error how, listener* told) override {
+            take(value, co_await this_task::now());
+            co_await to_.refuse(std::move(value), why, how, told);
+            since_ = co_await this_task::now();
+        }
+        void count_done(std::uint64_t items) noexcept override { to_.count_done(items); }
         void note(time_point now) { owner_.own_s_ += std::chrono::duration<double>(now - since_).count(); }
 
     private:
