@@ -206,7 +206,7 @@ exit_code replay_stage(const letters_arguments& command, const registry& kinds, 
     if (!file) throw usage_error(file.error());
     const std::unique_ptr<journal> kept = open_state(file->description.state);
     if (!cut_before(file->graph, stage)) {
-        messages.print(fmt::format("leat: {} dead letters stay: their stage '{}' is not in the flow any more\n", count,
+        messages.print(fmt::format("leat: {} dead letters stay: '{}' is no stage of the flow (any more)\n", count,
                                    printable(stage)));
         return exit_code::items_failed;
     }
