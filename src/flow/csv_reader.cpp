@@ -167,6 +167,7 @@ public:
             co_await out.flush();
         }
     }
+    bool has_unique_names() const noexcept override { return true; }
     bool has_dead_letters() const noexcept override { return in_.options().bad_rows == csv_bad_rows::dead_letter; }
 
 private:

@@ -8,6 +8,7 @@
 
 #include <flow_kinds.hpp>
 #include <leat/base/sanitizer.hpp>
+#include <leat/flow/journal.hpp>
 
 namespace {
 
@@ -268,6 +269,39 @@ TEST(csv, a_bad_row_can_be_left_out_kept_as_a_dead_letter_or_passed_on) {
                        HasSubstr("\"text\":\"torn\"")));
     EXPECT_EQ(objects_of(text, "bad_rows='pass-on'"),
               "{\"a\":\"1\",\"b\":\"2\"}\ntorn\n{\"a\":\"3\",\"b\":\"4\"}\n" + no_letters);
+}
+
+TEST(from_csv, a_bad_row_goes_on_record_like_the_others_and_is_kept_once_by_a_run_that_goes_on) {
+    const scratch_folder folder;
+    put_file(folder / "in", "id,name\n1,one\ntorn\n3,three\n4\"x,y\n5,five\n");
+    std::vector<std::string> seen;
+    const auto run = [&](bool is_first) {
+        leat::csv_options options(folder / "in");
+        options.bad_rows = leat::csv_bad_rows::dead_letter;
+        const std::unique_ptr<leat::journal> kept = leat::open_journal(folder / "state");
+        leat::flow_control control;
+        leat::flow_options with;
+        with.control = &control;
+        with.journal = kept.get();
+        with.journal_mode = is_first ? leat::journal_mode::fresh : leat::journal_mode::resume;
+        auto flow = leat::from_csv(options) | leat::for_each("keep", [&](const leat::csv_row& row) {
+                        seen.push_back(row["name"]);
+                        if (is_first) control.drain();
+                    });
+        const leat::report done =
+            leat::run(leat::run_options(2), [&] { return leat::run_flow(std::move(flow), with); });
+        EXPECT_NE(done.end, leat::flow_end::failed) << done.error;
+        EXPECT_TRUE(done.adds_up());
+        std::size_t letters = 0;
+        kept->for_each_letter(0, [&](leat::kept_letter&&) {
+            ++letters;
+            return true;
+        });
+        return letters;
+    };
+    (void)run(true);
+    EXPECT_EQ(run(false), 2U);
+    EXPECT_THAT(seen, ElementsAre("one", "three", "five"));
 }
 
 TEST(csv, dead_letters_need_a_place) {
