@@ -90,6 +90,12 @@ task<> flow_engine::supervise(scope& work) {
                 &each, i);
     for (feed& each : feeds_)
         work.spawn(task_name("flow source"), [this](feed* mine) { return run_source(*mine); }, &each);
+    const bool sized =
+        std::any_of(segments_.begin(), segments_.end(), [](const segment& each) { return each.least < each.workers; });
+    if (sized) {
+        const auto size = [this] { return size_stages(); };
+        work.spawn(task_name("flow sizes"), size);
+    }
     if (options_.drain_timeout > duration::zero()) {
         const auto watch = [this] { return watch_drain(); };
         work.spawn(task_name("flow drain"), watch);
@@ -135,7 +141,7 @@ task<> flow_engine::feed_from(feed& mine, origin_emitter& out) {
 }
 
 task<> flow_engine::run_worker(segment& mine, unsigned which) {
-    worker self(mine, mine.lanes[which % mine.lanes.size()]);
+    worker self(mine, which);
     outcome<void> end = co_await work_through(self).as_outcome();
     if (end.is_error()) fail(fmt::format("{}: {}", mine.stages.front()->description.name, text_of(end.error())));
     co_await shield(close(self));
@@ -238,9 +244,16 @@ flow_control::progress flow_engine::snapshot() const {
     r.seconds = static_cast<double>(elapsed_ns(started_)) * 1e-9;
     now.elapsed_s = r.seconds;
     for (const source_node& each : graph_.sources) now.total += each.what->total().value_or(0);
+    {
+        const std::scoped_lock held(sizing_lock_);
+        r.sizing = sizing_;
+    }
     const node* before = nullptr;
     for (const node& each : nodes_) {
         r.stages.push_back(each.account.report(each.description.name, each.jobs, each.workers()));
+        for (const segment& one : segments_)
+            if (one.least < one.workers && std::find(one.stages.begin(), one.stages.end(), &each) != one.stages.end())
+                r.stages.back().jobs = r.stages.back().workers = one.wanted;
         r.stages.back().most_jobs = each.description.what->most_jobs();
         now.queued.push_back(0);
         for (const segment& one : segments_) {

@@ -93,6 +93,11 @@ private:
     void end_feed(outlet& of) noexcept;
     void end_line() noexcept;
 
+    // engine_sizing.cpp
+    task<> size_stages();
+    void resize(segment& which, unsigned to) noexcept;
+    void end_rests(segment& of) noexcept;
+
     // engine_items.cpp
     task<> work_through(worker& self);
     task<expected<std::size_t, recv_error>> take(worker& self);
@@ -145,6 +150,8 @@ private:
     std::atomic<unsigned> lines_{0};        // sources and workers that have not ended
     std::mutex names_lock_;
     std::vector<std::string> unfinished_names_;  // under names_lock_
+    mutable std::mutex sizing_lock_;
+    std::vector<std::string> sizing_;  // under sizing_lock_: what was decided
     std::mutex error_lock_;
     std::string error_;  // under error_lock_; the first
     leat::mutex dead_letters_;

@@ -1,5 +1,6 @@
 // The way of items through a flow: out of a source, through the stages of a segment, into the next.
 #include <algorithm>
+#include <stdexcept>
 
 #include <fmt/format.h>
 
@@ -201,6 +202,10 @@ task<> flow_engine::chain_emitter::release() {
 task<> flow_engine::work_through(worker& self) {
     segment& mine = self.mine;
     const stop_token stop = co_await this_task::stop_token();
+    while (self.rests()) {
+        co_await mine.may_work[self.number].wait();
+        if (mine.over) co_return;
+    }
     for (node* each : mine.stages) self.stages.push_back(co_await each->description.what->open());
     self.made.resize(self.stages.size());
     // A stage that was never seen at work is not taken for a quick one.
@@ -210,6 +215,11 @@ task<> flow_engine::work_through(worker& self) {
     stage_account& last = mine.stages.back()->account;
     time_point since = where_.now();
     for (;;) {
+        if (self.rests()) {
+            co_await mine.may_work[self.number].wait();
+            since = where_.now();
+            continue;
+        }
         self.batch.clear();
         std::optional<expected<std::size_t, recv_error>> got;
         if (mine.has_deadlines) {
@@ -220,7 +230,10 @@ task<> flow_engine::work_through(worker& self) {
             got = co_await std::move(receiving);
         }
         first.starved_ns.add(elapsed_ns(since));
-        if (!*got) break;
+        if (!*got) {
+            end_rests(mine);
+            break;
+        }
         const std::size_t count = self.batch.size();
         mine.taken.add(count);
         if (mine.gate) {
@@ -405,7 +418,8 @@ task<> flow_engine::run_item(worker& self, std::size_t at, item in, std::vector<
     const time_point start = where_.now();
     const std::uint64_t items = in.value.items();  // now: the stage may move the value
     what.account.in.add(items);
-    chain_emitter out(*this, self, at, in, into, policy.retry.max > 0);
+    // A place of a pool is given back before what was made goes on, to where others may wait for one.
+    chain_emitter out(*this, self, at, in, into, policy.retry.max > 0 || what.pool != nullptr);
     std::uint64_t idle_ns = 0;
     bool done = false;
     for (unsigned attempts = 1;; ++attempts) {
@@ -564,6 +578,8 @@ task<> flow_engine::deliver_by_port(outlet& to, std::vector<item>& items) {
             std::vector<item> copies;
             copies.reserve(here.size());
             for (const item& each : here) {
+                if (!each.value.can_be_copied())
+                    throw std::invalid_argument("an item that goes two ways cannot be copied");
                 item& copy = copies.emplace_back(each.value.copy(), each.ack.fork());
                 copy.key = each.key;
             }

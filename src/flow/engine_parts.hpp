@@ -1,6 +1,7 @@
 // What an engine is made of: see engine.hpp.
 #pragma once
 
+#include <leat/sync/event.hpp>
 #include <leat/sync/rate_limiter.hpp>
 #include <leat/sync/semaphore.hpp>
 
@@ -50,7 +51,12 @@ struct flow_engine::segment {
     outlet out;
     std::vector<lane_ends> lanes;  // one, or as many as workers: then an item's key says which
     unsigned workers = 1;
-    std::size_t most_at_once = 1;  // items that a worker takes: a queue full, and a share of the window
+    // Where a stage was given a range: at least so many are at work, `wanted` now; the others wait for their event.
+    unsigned least = 1;
+    std::atomic<unsigned> wanted{1};
+    std::deque<event> may_work;
+    std::atomic<bool> over{false};  // there is no more input
+    std::size_t most_at_once = 1;   // items that a worker takes: a queue full, and a share of the window
     bool has_deadlines = false;
     when_full full = when_full::wait;
     std::unique_ptr<order_gate> gate;                  // only when parallel and ordered by the input
@@ -73,8 +79,11 @@ struct flow_engine::feed {
 };
 
 struct flow_engine::worker {
-    worker(segment& part_of, lane_ends& from) : mine(part_of), in(*from.in) {}
+    worker(segment& part_of, unsigned which)
+        : mine(part_of), number(which), in(*part_of.lanes[which % part_of.lanes.size()].in) {}
+    [[nodiscard]] bool rests() const noexcept { return number >= mine.wanted && !mine.over; }
     segment& mine;
+    unsigned number;
     receiver<item>& in;
     std::vector<std::unique_ptr<stage_worker>> stages;
     std::vector<std::vector<item>> made;  // by stage: what it has emitted of the batch and is not on its way yet

@@ -41,6 +41,13 @@ void flow_engine::resolve() {
         if (jobs > most || jobs > stage_policy::most_jobs)
             throw std::invalid_argument(fmt::format("stage '{}' was given {} jobs: it can have at most {}", each.name,
                                                     jobs, std::min(most, stage_policy::most_jobs)));
+        // A job that has several items is a process, which is started for the whole run; and keys keep their worker: there a
+        // range stands for the number of CPUs within it.
+        if (policy.least_jobs != 0 &&
+            (each.what->items_per_job() != 1 || policy.ordered.value_or(graph_.ordered) == order::key)) {
+            jobs = std::clamp(cpus, policy.least_jobs, jobs);
+            policy.least_jobs = 0;
+        }
         if (policy.error == on_error::dead_letter && !options_.dead_letters)
             throw std::invalid_argument("stage '" + each.name +
                                         "' sends what fails to the dead letters, but the flow has no place for them");
@@ -103,8 +110,9 @@ bool flow_engine::fuses(std::size_t at, const std::vector<segment*>& of_stage) c
     const node& front = nodes_[before];
     return mine.description.what->most_jobs() > 1 && front.description.what->most_jobs() > 1 &&
            front.description.what->ports() == 1 && mine.workers() == of_stage[before]->workers &&
-           order_of(mine) == order_of(front) && of_stage[before]->stages.back() == &front &&
-           std::none_of(nodes_.begin(), nodes_.end(), others);
+           order_of(mine) == order_of(front) &&
+           mine.description.policy.least_jobs == front.description.policy.least_jobs &&
+           of_stage[before]->stages.back() == &front && std::none_of(nodes_.begin(), nodes_.end(), others);
 }
 
 order flow_engine::order_of(const node& of) const { return of.description.policy.ordered.value_or(graph_.ordered); }
@@ -120,6 +128,10 @@ void flow_engine::cut() {
             of_stage.push_back(&fresh);
             const stage_policy& policy = each.description.policy;
             fresh.workers = each.workers();
+            fresh.least = policy.least_jobs != 0 ? std::min(policy.least_jobs, fresh.workers) : fresh.workers;
+            fresh.wanted = fresh.least;
+            for (unsigned i = 0; i < fresh.workers && fresh.least < fresh.workers; ++i)
+                fresh.may_work.emplace_back(i < fresh.least);
             fresh.full = policy.full;
             const std::size_t items = policy.buffer_items != 0
                                           ? policy.buffer_items

@@ -272,9 +272,9 @@ void reader::read_policy(draft& of) {
     const option_values& from = of.what.options;
     stage_policy& to = of.what.policy;
     if (from.has("jobs")) {
-        // A range stands for the number of CPUs within it.
         const job_range jobs = from.jobs("jobs");
-        to.jobs = jobs.min == jobs.max ? jobs.max : std::clamp(effective_machine().worker_count, jobs.min, jobs.max);
+        to.jobs = jobs.max;
+        if (jobs.min != jobs.max) to.least_jobs = jobs.min;
     }
     if (from.has("order")) to.ordered = order_named(from.text("order"));
     if (from.has("reorder_window")) to.window = static_cast<std::size_t>(from.integer("reorder_window"));

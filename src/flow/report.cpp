@@ -75,6 +75,9 @@ std::string report::to_json() const {
     boost::json::array names;
     for (const std::string& each : unfinished_names) names.emplace_back(to_utf8(each));
     if (!names.empty()) all["unfinished_names"] = std::move(names);
+    boost::json::array decisions;
+    for (const std::string& each : sizing) decisions.emplace_back(to_utf8(each));
+    if (!decisions.empty()) all["sizing"] = std::move(decisions);
     if (plan) {
         boost::json::object planned;
         planned["sampled"] = plan->sampled;
@@ -120,6 +123,7 @@ std::string report::to_text() const {
         if (peak_bytes > 0) text += fmt::format(", {} of memory", bytes_text(peak_bytes));
         text += '\n';
     }
+    for (const std::string& each : sizing) text += "  " + each + "\n";
     if (in > 0 && seconds > 0) text += "  " + bottleneck_of(*this).sentence + "\n";
     if (plan) text += "  " + compared_with_plan(*this) + "\n";
     constexpr std::size_t most_shown = 10;

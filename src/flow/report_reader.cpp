@@ -123,6 +123,9 @@ report read(const boost::json::value& all) {
     if (from.has("unfinished_names"))
         for (const boost::json::value& each : from.list("unfinished_names"))
             if (each.is_string()) r.unfinished_names.emplace_back(each.get_string());
+    if (from.has("sizing"))
+        for (const boost::json::value& each : from.list("sizing"))
+            if (each.is_string()) r.sizing.emplace_back(each.get_string());
     if (const boost::json::value* planned = from.find("plan")) {
         const members of(*planned, "the plan");
         of.require("rate");

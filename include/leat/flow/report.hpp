@@ -63,6 +63,7 @@ struct report {
     double cpu_s = 0;       // that the program and its children used
     double peak_bytes = 0;  // of the program's memory
     std::vector<stage_report> stages;
+    std::vector<std::string> sizing;  // what was decided about stages with a range of jobs: a sentence each
     std::optional<plan_forecast> plan;
 
     [[nodiscard]] bool adds_up() const noexcept { return in == out + skipped + dead + failed + unfinished; }

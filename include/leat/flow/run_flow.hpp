@@ -75,6 +75,8 @@ struct flow_options {
     // The most retries, as a share of the items that came in so far, beyond the first ten; 0: no limit. So a service that is
     // down is not asked for each item as often as a single failure would be.
     double retry_share = 0;
+    // How often stages with a range of jobs are looked at, to size them.
+    duration sizing_interval = std::chrono::seconds(1);
     // The concurrency pools by name: what stages that name one take a place of for each attempt. The same semaphore may serve
     // several stages and flows.
     std::vector<std::pair<std::string, std::shared_ptr<semaphore>>> pools;
