@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+#include <flow/record_json.hpp>
+
 namespace leat {
 
 namespace {
@@ -46,6 +48,14 @@ constexpr const char* letter_columns =
 std::int64_t signed_of(std::uint64_t number) { return static_cast<std::int64_t>(number); }
 std::uint64_t unsigned_of(std::int64_t number) { return static_cast<std::uint64_t>(number); }
 std::int64_t now_s() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
+std::string time_text(std::int64_t seconds) {
+    const auto when = static_cast<std::time_t>(seconds);
+    std::tm parts{};
+    ::gmtime_r(&when, &parts);
+    char text[32];
+    return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
 
 std::string database_of(const std::string& state) { return state + "/journal.db"; }
 
@@ -401,31 +411,33 @@ std::string existing(const std::string& state) {
 }  // namespace
 
 journal_reader::journal_reader(const std::string& state)
-    : db_(in_words(state, [&] { return sqlite::database(existing(state), sqlite::access::read); })) {
-    in_words(db_.path(), [&] {
-        const std::int64_t version = version_of(db_);
-        if (version > sqlite_journal::newest_version) refuse_newer(db_.path(), version);
+    : db_(in_words(state, [&] { return std::make_unique<sqlite::database>(existing(state), sqlite::access::read); })) {
+    in_words(db_->path(), [&] {
+        const std::int64_t version = version_of(*db_);
+        if (version > sqlite_journal::newest_version) refuse_newer(db_->path(), version);
         if (version < sqlite_journal::newest_version)
             throw journal_refused(
-                fmt::format("the journal '{}' has the older version {}; the next run brings it up to {}", db_.path(),
+                fmt::format("the journal '{}' has the older version {}; the next run brings it up to {}", db_->path(),
                             version, sqlite_journal::newest_version));
     });
 }
 
+journal_reader::~journal_reader() = default;
+
 std::vector<past_run> journal_reader::runs() {
-    return in_words(db_.path(), [&] {
+    return in_words(db_->path(), [&] {
         std::vector<past_run> all;
-        sqlite::statement ask(db_, std::string(run_columns) + "ORDER BY number");
+        sqlite::statement ask(*db_, std::string(run_columns) + "ORDER BY number");
         while (ask.next()) all.push_back(read_run(ask));
         return all;
     });
 }
 
 std::vector<item_entry> journal_reader::entries_of(std::string_view item) {
-    return in_words(db_.path(), [&] {
+    return in_words(db_->path(), [&] {
         std::vector<item_entry> all;
         sqlite::statement ask(
-            db_, "SELECT run, how, attempts, stage, error, content FROM items WHERE item = ?1 ORDER BY run");
+            *db_, "SELECT run, how, attempts, stage, error, content FROM items WHERE item = ?1 ORDER BY run");
         ask.bind_blob(1, item);
         while (ask.next()) all.push_back(read_entry(ask));
         return all;
@@ -433,10 +445,10 @@ std::vector<item_entry> journal_reader::entries_of(std::string_view item) {
 }
 
 std::vector<item_event> journal_reader::events_of(std::string_view item) {
-    return in_words(db_.path(), [&] {
+    return in_words(db_->path(), [&] {
         std::vector<item_event> all;
         sqlite::statement ask(
-            db_, "SELECT run, item, stage, attempt, error, time FROM events WHERE item = ?1 ORDER BY rowid");
+            *db_, "SELECT run, item, stage, attempt, error, time FROM events WHERE item = ?1 ORDER BY rowid");
         ask.bind_blob(1, item);
         while (ask.next())
             all.push_back({unsigned_of(ask.integer(0)), ask.text(1), ask.text(2), static_cast<unsigned>(ask.integer(3)),
@@ -446,24 +458,37 @@ std::vector<item_event> journal_reader::events_of(std::string_view item) {
 }
 
 void journal_reader::for_each_letter(const std::function<bool(kept_letter&&)>& call) {
-    in_words(db_.path(), [&] { for_each_letter_of(db_, 0, call); });
+    in_words(db_->path(), [&] { for_each_letter_of(*db_, 0, call); });
 }
 
 std::uint64_t journal_reader::letters() {
-    return in_words(db_.path(), [&] {
-        sqlite::statement ask(db_, "SELECT count(*) FROM letters");
+    return in_words(db_->path(), [&] {
+        sqlite::statement ask(*db_, "SELECT count(*) FROM letters");
         return ask.next() ? unsigned_of(ask.integer(0)) : 0;
     });
 }
 
 std::vector<std::string> journal_reader::similar(std::string_view text) {
-    return in_words(db_.path(), [&] {
+    return in_words(db_->path(), [&] {
         std::vector<std::string> all;
-        sqlite::statement ask(db_, "SELECT DISTINCT item FROM items WHERE instr(item, ?1) > 0 LIMIT 5");
+        sqlite::statement ask(*db_, "SELECT DISTINCT item FROM items WHERE instr(item, ?1) > 0 LIMIT 5");
         ask.bind_blob(1, text);
         while (ask.next()) all.push_back(ask.text(0));
         return all;
     });
+}
+
+// As `leat each --dead-letters` writes them, with the source item as "item".
+std::string to_json(const kept_letter& letter) {
+    std::string line = "{\"time\":\"" + time_text(letter.time_s) + "\",";
+    append_json_member(line, "item", "item_base64", letter.item);
+    line += fmt::format(",\"run\":{},", letter.run);
+    append_json_member(line, "stage", "stage_base64", letter.stage);
+    line += fmt::format(",\"attempts\":{},", letter.attempts);
+    append_json_member(line, "error", "error_base64", letter.error);
+    line += fmt::format(",\"sequence\":{},", letter.value.sequence);
+    append_record_members(line, letter.value);
+    return line + "}";
 }
 
 }  // namespace leat

@@ -8,7 +8,7 @@
 #include <functional>
 #include <mutex>
 
-#include <leat/flow/journal.hpp>
+#include <leat/flow/journal_reader.hpp>
 #include <leat/io/unique_fd.hpp>
 
 #include <flow/sqlite.hpp>
@@ -45,24 +45,6 @@ private:
     std::uint64_t number_ = 0;
     std::uint64_t base_ = 0;
     bool has_old_letters_ = false;
-};
-
-// What is on record, for who only looks: a run may be at work meanwhile. Throws journal_refused when there is no journal.
-class journal_reader {
-public:
-    explicit journal_reader(const std::string& state);
-
-    [[nodiscard]] std::vector<past_run> runs();
-    // Of the item, from all runs that are kept, the oldest first.
-    [[nodiscard]] std::vector<item_entry> entries_of(std::string_view item);
-    [[nodiscard]] std::vector<item_event> events_of(std::string_view item);
-    void for_each_letter(const std::function<bool(kept_letter&&)>& call);
-    [[nodiscard]] std::uint64_t letters();
-    // Items whose key holds `text`, at most some: for "did you mean".
-    [[nodiscard]] std::vector<std::string> similar(std::string_view text);
-
-private:
-    sqlite::database db_;
 };
 
 }  // namespace leat

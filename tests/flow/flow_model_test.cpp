@@ -186,7 +186,7 @@ TEST(flow_model_in_virtual_time, a_pipeline_of_sleeping_stages_takes_the_time_th
         model.stages.emplace_back("source", 0, 1);
         for (std::size_t at = 0; at < 4; ++at)
             model.stages.emplace_back("stage", of.service_ms[at] * 1e-3, at == 3 ? 1 : of.jobs[at]);
-        model.stages[2].fan_out = of.parts;       // the second stage makes several of each
+        model.stages[2].fan_out = of.parts;  // the second stage makes several of each
         const flow_prediction told = predict(model, static_cast<std::uint64_t>(of.items));
 
         const auto sleeps = [&of](std::size_t at) {

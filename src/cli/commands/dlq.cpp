@@ -10,10 +10,8 @@
 #include <set>
 #include <unistd.h>
 
+#include <leat/flow/journal_reader.hpp>
 #include <leat/runtime/blocking.hpp>
-
-#include <flow/record_json.hpp>
-#include <flow/sqlite_journal.hpp>
 
 namespace leat::cli {
 
@@ -35,19 +33,6 @@ std::string first_line(const std::string& text) {
     std::string line = printable(std::string_view(text).substr(0, text.find('\n')));
     if (line.size() > longest) line.resize(longest);
     return line;
-}
-
-// As leat each --dead-letters writes them, with the source item as "item".
-std::string json_of(const kept_letter& letter) {
-    std::string line = "{\"time\":\"" + time_text(letter.time_s) + "\",";
-    append_json_member(line, "item", "item_base64", letter.item);
-    line += fmt::format(",\"run\":{},", letter.run);
-    append_json_member(line, "stage", "stage_base64", letter.stage);
-    line += fmt::format(",\"attempts\":{},", letter.attempts);
-    append_json_member(line, "error", "error_base64", letter.error);
-    line += fmt::format(",\"sequence\":{},", letter.value.sequence);
-    append_record_members(line, letter.value);
-    return line + "}\n";
 }
 
 std::string row_of(const kept_letter& letter, std::size_t widest) {
@@ -90,7 +75,7 @@ exit_code list_letters(const letters_arguments& command, closed_streams closed) 
         return code == exit_code::done;
     };
     if (command.json) {
-        kept.for_each_letter([&](kept_letter&& each) { return print(json_of(each)); });
+        kept.for_each_letter([&](kept_letter&& each) { return print(to_json(each) + "\n"); });
         return code;
     }
     constexpr std::size_t most = 60;

@@ -7,7 +7,7 @@
 #include <ctime>
 #include <fmt/format.h>
 
-#include <flow/sqlite_journal.hpp>
+#include <leat/flow/journal_reader.hpp>
 
 namespace leat::cli {
 
