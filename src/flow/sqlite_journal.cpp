@@ -5,7 +5,9 @@
 #include <ctime>
 #include <fcntl.h>
 #include <filesystem>
+#include <fstream>
 #include <sys/file.h>
+#include <thread>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -166,18 +168,38 @@ past_run read_run(const sqlite::statement& from) {
 }
 constexpr const char* run_columns = "SELECT number, base, mode, started, ended, how, flow FROM runs ";
 
+// Whether the process is gone, or a zombie.
+bool has_ended(const std::string& pid) {
+    if (pid.empty()) return false;
+    std::ifstream file("/proc/" + pid + "/stat");
+    std::string all;
+    if (!std::getline(file, all)) return true;
+    const std::size_t name_end = all.rfind(')');  // the name may have anything in it
+    return name_end != std::string::npos && name_end + 2 < all.size() &&
+           (all[name_end + 2] == 'Z' || all[name_end + 2] == 'X');
+}
+
+// A run that was killed leaves its lock a moment later than it is gone: with the last of what it had just begun to start.
+constexpr auto patience = std::chrono::seconds(5);
+
 io::unique_fd take_lock(const std::string& state) {
     const std::string path = state + "/lock";
     io::unique_fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
     if (!fd)
         throw std::system_error(errno, std::system_category(),
                                 fmt::format("the journal's lock '{}' cannot be made", path));
-    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EINTR) continue;
         if (errno != EWOULDBLOCK)
             throw std::system_error(errno, std::system_category(), fmt::format("'{}' cannot be locked", path));
         char text[32];
         const ssize_t got = ::pread(fd.get(), text, sizeof text - 1, 0);
         const std::string who(text, got > 0 ? static_cast<std::size_t>(got) : 0);
+        if (has_ended(who) && std::chrono::steady_clock::now() < until) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+            continue;
+        }
         throw journal_refused(fmt::format("another run of this flow is at work{}; its state is '{}'",
                                           who.empty() ? "" : ": pid " + who, state));
     }
