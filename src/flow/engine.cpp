@@ -82,6 +82,7 @@ task<> flow_engine::supervise(scope& work) {
         each.at_work = each.workers;
         lines_ += each.workers;
     }
+    to_open_ = lines_.load();
     lines_ += static_cast<unsigned>(feeds_.size());
     for (segment& each : segments_)
         for (unsigned i = 0; i < each.workers; ++i)
@@ -136,6 +137,7 @@ task<> flow_engine::run_source(feed& mine) {
 }
 
 task<> flow_engine::feed_from(feed& mine, origin_emitter& out) {
+    co_await all_open_.wait();
     co_await mine.from->what->run(out);
     co_await out.flush();
 }

@@ -28,6 +28,7 @@
 
 #include <leat/channel/channel.hpp>
 #include <leat/flow/run_flow.hpp>
+#include <leat/sync/event.hpp>
 #include <leat/sync/mutex.hpp>
 #include <leat/task/scope.hpp>
 
@@ -102,6 +103,7 @@ private:
     task<> work_through(worker& self);
     task<expected<std::size_t, recv_error>> take(worker& self);
     task<> call_due(worker& self);
+    void note_open(worker& self) noexcept;
     [[nodiscard]] std::vector<item>& next_run(worker& self);
     // Takes `items` through the stages from `at` on, and out of the segment; `items` is empty then.
     task<> pass(worker& self, std::size_t at, std::vector<item>& items);
@@ -147,7 +149,9 @@ private:
     tally settled_[5];                      // by enum fate
     tally resumed_;                         // of the skipped
     std::atomic<bool> interrupted_{false};  // true: a source was ended by a drain or a stop
-    std::atomic<unsigned> lines_{0};        // sources and workers that have not ended
+    std::atomic<unsigned> to_open_{0};      // workers that have neither opened their stages nor begun to rest
+    event all_open_;
+    std::atomic<unsigned> lines_{0};  // sources and workers that have not ended
     std::mutex names_lock_;
     std::vector<std::string> unfinished_names_;  // under names_lock_
     mutable std::mutex sizing_lock_;

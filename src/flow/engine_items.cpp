@@ -199,14 +199,21 @@ task<> flow_engine::chain_emitter::release() {
 
 // --- Through a segment ---
 
+// The sources begin when all workers that begin have opened their stages, or rest.
+void flow_engine::note_open(worker& self) noexcept {
+    if (!std::exchange(self.counted_open, true) && to_open_.fetch_sub(1) == 1) all_open_.set();
+}
+
 task<> flow_engine::work_through(worker& self) {
     segment& mine = self.mine;
     const stop_token stop = co_await this_task::stop_token();
     while (self.rests()) {
+        note_open(self);
         co_await mine.may_work[self.number].wait();
         if (mine.over) co_return;
     }
     for (node* each : mine.stages) self.stages.push_back(co_await each->description.what->open());
+    note_open(self);
     self.made.resize(self.stages.size());
     // A stage that was never seen at work is not taken for a quick one.
     self.cost_ns.assign(self.stages.size(), batch_ns);

@@ -89,10 +89,11 @@ struct flow_engine::worker {
     std::vector<std::vector<item>> made;  // by stage: what it has emitted of the batch and is not on its way yet
     std::vector<double> cost_ns;          // by stage: of an item, as it was lately at its slowest
     std::vector<item> batch, run;         // what was taken; a part of it
-    bool ordered_now = false;             // a batch with places is being worked on behind a gate
-    std::uint64_t place = 0;              // its first place
-    bool direct = false;                  // its outputs may be sent: it is its turn
-    std::vector<item> held;               // what it has put out before its turn
+    bool counted_open = false;
+    bool ordered_now = false;  // a batch with places is being worked on behind a gate
+    std::uint64_t place = 0;   // its first place
+    bool direct = false;       // its outputs may be sent: it is its turn
+    std::vector<item> held;    // what it has put out before its turn
 
     void note_cost(std::size_t at, std::uint64_t ns, std::size_t items) noexcept {
         cost_ns[at] = std::max(static_cast<double>(ns) / static_cast<double>(items), cost_ns[at] * 0.875);

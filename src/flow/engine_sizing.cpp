@@ -26,6 +26,7 @@ struct counts_before {
 
 task<> flow_engine::size_stages() {
     std::vector<sizer_stage> described;
+    described.reserve(segments_.size());
     for (segment& each : segments_)
         described.push_back({each.stages.front()->description.name, each.wanted, each.least, each.workers});
     autosizer sizer(std::move(described));
@@ -58,6 +59,7 @@ task<> flow_engine::size_stages() {
         if (change) resize(segments_[change->stage], change->to);
         const std::scoped_lock held(sizing_lock_);
         sizing_.clear();
+        sizing_.reserve(sizer.decisions().size());
         for (const sizer_decision& each : sizer.decisions())
             sizing_.push_back(each.to_text(sizer.stages()[each.stage].name));
     }

@@ -122,7 +122,7 @@ void reader::read_header(const toml_value& root) {
     const bool usable = flow != nullptr && flow->value.what == form::table;
     header_ = options_.read(usable ? flow->value : none, flow_table_options(), "[flow]");
     if (!header_.has("name")) header_.set("name", stem_of(file_));
-    if (header_.has("pools")) read_pools(flow->value.find("pools")->value.place);
+    if (usable && header_.has("pools")) read_pools(flow->value.find("pools")->value.place);
 }
 
 void reader::read_pools(const toml_place& place) {

@@ -57,8 +57,8 @@ flow_control::progress flow_control::snapshot() const {
     return state_->engine != nullptr ? state_->engine->snapshot() : state_->last;
 }
 
-task<report> run_flow(flow_graph graph, const flow_options& options) {
-    if (options.journal != nullptr) co_return co_await run_with_journal(std::move(graph), options);
+task<report> run_flow(flow_graph graph, flow_options options) {
+    if (options.journal != nullptr) co_return co_await run_with_journal(std::move(graph), std::move(options));
     context& line = co_await this_task::line();
     const auto engine = std::make_unique<flow_engine>(std::move(graph), options, line.where());
     co_await engine->run();

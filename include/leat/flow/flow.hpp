@@ -230,10 +230,9 @@ public:
     std::string name;
     stage_policy policy;
 
-protected:
-    explicit stage_settings(std::string called) : name(std::move(called)) {}
-
 private:
+    friend Stage;
+    explicit stage_settings(std::string called) : name(std::move(called)) {}
     Stage self() { return std::move(static_cast<Stage&>(*this)); }
 };
 

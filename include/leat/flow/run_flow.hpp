@@ -95,7 +95,8 @@ struct flow_options {
 
 // Runs `graph` on the executor of the awaiting task. Returns in every case with a report that adds up; throws
 // std::invalid_argument for a graph that cannot run (no source, no stage, jobs above what the stage can have, dead letters
-// without a place), what the journal throws when it cannot be begun, and cancelled, after everything has ended, when the awaiting task was stopped.
-task<report> run_flow(flow_graph graph, const flow_options& options = {});
+// without a place), what the journal throws when it cannot be begun, and cancelled, after everything has ended, when the
+// awaiting task was stopped.
+task<report> run_flow(flow_graph graph, flow_options options = {});
 
 }  // namespace leat
