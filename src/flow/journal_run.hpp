@@ -37,7 +37,7 @@ public:
 
     // `options`: of the run; observer and dead_letters are taken over.
     journal_run(journal& kept, const flow_options& options);
-    ~journal_run();
+    ~journal_run() override;
     journal_run(const journal_run&) = delete;
 
     // Before anything else. Throws what the journal throws.

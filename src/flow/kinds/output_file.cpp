@@ -62,6 +62,23 @@ int cut_back(int fd, std::uint64_t length) {
     return ::ftruncate(fd, end) == 0 && ::lseek(fd, end, SEEK_SET) == end ? 0 : errno;
 }
 
+// What of `bytes`, parts that end at `ends`, is in the file whole.
+struct whole_parts {
+    std::size_t count = 0;
+    std::size_t bytes = 0;
+    int error = 0;      // of a write
+    int cut_error = 0;  // of the cut that should have taken the rest back
+};
+// In one call of the blocking pool: a stop between the write and the cut would leave a torn item.
+whole_parts write_parts(int fd, std::string_view bytes, const std::vector<std::size_t>* ends, std::uint64_t length) {
+    const progress got = write_all(fd, bytes);
+    whole_parts done;
+    done.error = got.error;
+    while (done.count < ends->size() && (*ends)[done.count] <= got.bytes) done.bytes = (*ends)[done.count++];
+    if (done.error != 0 && got.bytes > done.bytes) done.cut_error = cut_back(fd, length + done.bytes);
+    return done;
+}
+
 std::optional<std::uint64_t> size_of(const std::string& path) {
     struct stat status{};
     if (::stat(path.c_str(), &status) != 0) return std::nullopt;
@@ -180,19 +197,15 @@ task<output_file::written> output_file::write(std::string_view bytes, const std:
         const int fd = co_await blocking(&copy_to_part, path_, part_, length_);
         take_file(fd, length_);
     }
-    const progress got = co_await blocking(&write_all, file_.get(), bytes);
-    while (done.parts < ends.size() && ends[done.parts] <= got.bytes) ++done.parts;
-    const std::size_t whole = done.parts == 0 ? 0 : ends[done.parts - 1];
-    length_ += whole;
+    const whole_parts got = co_await blocking(&write_parts, file_.get(), bytes, &ends, length_);
+    done.parts = got.count;
+    length_ += got.bytes;
     if (got.error == 0) co_return done;
     done.error = std::error_code(got.error, std::system_category());
-    if (got.bytes > whole) {
-        const int cut = co_await blocking(&cut_back, file_.get(), length_);
-        if (cut != 0)
-            throw std::system_error(cut, std::system_category(),
-                                    fmt::format("cannot write {}: {}; nor cut it back to its last whole item", shown(),
-                                                done.error.message()));
-    }
+    if (got.cut_error != 0)
+        throw std::system_error(
+            got.cut_error, std::system_category(),
+            fmt::format("cannot write {}: {}; nor cut it back to its last whole item", shown(), done.error.message()));
     co_return done;
 }
 

@@ -64,6 +64,7 @@ public:
     }
     [[nodiscard]] std::vector<std::string> names() const override {
         std::vector<std::string> all;
+        all.reserve(parts_);
         for (std::uint32_t i = 0; i < parts_; ++i) all.push_back(std::to_string(i));
         return all;
     }

@@ -66,9 +66,11 @@ private:
     };
 
     task<> open_file() {
-        if (kept_ == nullptr || kept_->mode() == journal_mode::fresh) co_await file_.open();
-        else if (const auto length = kept_->length()) co_await file_.go_on(*length);
-        else if (kept_->mode() == journal_mode::replay) co_await file_.add_to();
+        const bool afresh = kept_ == nullptr || kept_->mode() == journal_mode::fresh;
+        const std::optional<std::uint64_t> length = afresh ? std::nullopt : kept_->length();
+        const bool adds = !afresh && !length && kept_->mode() == journal_mode::replay;
+        if (length) co_await file_.go_on(*length);
+        else if (adds) co_await file_.add_to();
         else co_await file_.open();
         if (file_.is_stream()) kept_ = nullptr;  // nothing can be cut off it
         if (kept_ != nullptr && settings_.durable) kept_->before_each_write([this] { file_.sync(); });
