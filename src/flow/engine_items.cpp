@@ -121,12 +121,14 @@ task<> flow_engine::origin_emitter::refuse(payload value, const std::string& why
 
 task<> flow_engine::origin_emitter::give() {
     const stop_token stop = co_await this_task::stop_token();
+    const bool stopped = stop.stop_requested();
     try {
-        if (stop.stop_requested()) throw cancelled{};
+        if (stopped) throw cancelled{};
         co_await engine_.deliver(out_, kept_);
     } catch (...) {
-        // A drain or a stop: what was not given, the source keeps, so to say. Of what goes several ways all was given.
-        if (out_.is_one_queue() || stop.stop_requested()) {
+        // A drain or a stop: what was not given, the source keeps, so to say. Of what goes several ways all was given once it
+        // was begun: some of these accounts are gone.
+        if (stopped || out_.is_one_queue()) {
             for (std::size_t left = kept_.size(); left > 0; --left) {
                 if (origin* const node = accounts_.back().node) node->take_back();
                 else kept_[left - 1].ack.take_over();

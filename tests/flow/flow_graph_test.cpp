@@ -303,6 +303,27 @@ TEST_P(flow_graph, a_budget_ends_retries_that_mend_nothing) {
     EXPECT_LE(calls, 200 + 10 + 20 + 1);
 }
 
+TEST_P(flow_graph, a_stop_while_a_source_gives_two_ways_leaves_an_account_that_adds_up) {
+    for (int after = 1; after < 200; after += 7) {
+        leat::flow_control control;
+        leat::flow_options options;
+        options.control = &control;
+        std::vector<std::string> names;
+        for (int i = 0; i < 2000; ++i) names.push_back("an item with a name of its own " + std::to_string(i));
+        auto all = leat::from(std::move(names));
+        std::atomic<int> seen = 0;
+        all | leat::for_each("one", [&](const std::string&) -> task<> {
+                  if (++seen == after) control.stop();
+                  co_await leat::this_task::yield();
+              }).buffer(4);
+        const report done =
+            run(all | leat::for_each("other", [](const std::string&) -> task<> { co_await leat::this_task::yield(); })
+                          .buffer(2),
+                options);
+        EXPECT_EQ(done.end, flow_end::interrupted);
+    }
+}
+
 TEST_P(flow_graph, a_drain_that_takes_too_long_becomes_a_stop) {
     leat::flow_control control;
     leat::flow_options options;
