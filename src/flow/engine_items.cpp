@@ -101,8 +101,7 @@ void flow_engine::origin_emitter::count_done(std::uint64_t items) noexcept {
 task<> flow_engine::origin_emitter::flush() {
     if (kept_.empty()) co_return;
     const double each = static_cast<double>(engine_.elapsed_ns(flushed_)) / static_cast<double>(kept_.size());
-    at_once_ = each * static_cast<double>(most_at_once) <= batch_ns ? most_at_once
-                                                                    : static_cast<std::size_t>(batch_ns / each) + 1;
+    at_once_ = batch_of(each, most_at_once);
     for (item& one : kept_) open(one, nullptr);
     co_await give();
     flushed_ = engine_.where_.now();

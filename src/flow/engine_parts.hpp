@@ -17,6 +17,11 @@ constexpr std::size_t most_held = 256;        // outputs of a batch held back be
 constexpr std::size_t most_unfinished = 200;  // names of unfinished items in a report
 constexpr std::size_t longest_name = 200;
 
+// How many items that take so long each to handle at once.
+inline std::size_t batch_of(double ns_each, std::size_t most) noexcept {
+    return ns_each * static_cast<double>(most) <= batch_ns ? most : static_cast<std::size_t>(batch_ns / ns_each) + 1;
+}
+
 struct flow_engine::node {
     explicit node(stage_node described) : description(std::move(described)) {}
     stage_node description;
@@ -102,8 +107,7 @@ struct flow_engine::worker {
     [[nodiscard]] std::size_t at_once() const noexcept {
         double all = 1;
         for (const double each : cost_ns) all += each;
-        const double many = batch_ns / all;
-        return many >= static_cast<double>(mine.most_at_once) ? mine.most_at_once : static_cast<std::size_t>(many) + 1;
+        return batch_of(all, mine.most_at_once);
     }
 };
 

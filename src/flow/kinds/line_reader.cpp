@@ -1,8 +1,6 @@
 #include <flow/kinds/line_reader.hpp>
 
-#include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <span>
 #include <system_error>
 
@@ -11,20 +9,13 @@
 #include <leat/flow/policy.hpp>
 #include <leat/runtime/blocking.hpp>
 
+#include <flow/open_to_read.hpp>
+
 namespace leat {
 
 namespace {
 
 constexpr std::size_t chunk = std::size_t{256} << 10U;
-
-// Blocks, for a FIFO until somebody writes to it.
-int open_to_read(const std::string& path) {
-    const int fd = path == "-" ? ::fcntl(0, F_DUPFD_CLOEXEC, 3) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        throw std::system_error(errno, std::system_category(),
-                                path == "-" ? "cannot read standard input" : fmt::format("cannot open '{}'", path));
-    return fd;
-}
 
 }  // namespace
 
