@@ -204,6 +204,22 @@ TEST(when_any, the_error_of_the_winner_is_rethrown_and_of_a_loser_is_not) {
     EXPECT_EQ(error_of([]() -> task<> { co_await leat::when_any(giving(1, 2), failing("lost", 9)); }), "(a value)");
 }
 
+leat::task<> breaking() {
+    co_await leat::this_task::yield();
+    throw std::runtime_error("won");
+}
+
+TEST(when_any, the_error_of_a_winner_without_a_value_is_rethrown) {
+    EXPECT_EQ(error_of([]() -> task<> { co_await leat::when_any(giving(1, 9), breaking()); }), "won");
+    EXPECT_EQ(error_of([]() -> task<> {
+                  std::vector<task<>> tasks;
+                  tasks.push_back(breaking());
+                  tasks.push_back(breaking());
+                  (void)co_await leat::when_any(std::move(tasks));
+              }),
+              "won");
+}
+
 TEST(when_any, stopped_from_above_throws_cancelled) {
     EXPECT_EQ(error_of([]() -> task<> {
                   leat::scope work;

@@ -90,10 +90,15 @@ private:
 template <class T>
 using value_or_unit = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 
+// Or throws its error.
 template <class T>
 value_or_unit<T> take_value(outcome<T>&& end) {
-    if constexpr (std::is_void_v<T>) return {};
-    else return std::move(end).get();
+    if constexpr (std::is_void_v<T>) {
+        std::move(end).get();
+        return {};
+    } else {
+        return std::move(end).get();
+    }
 }
 
 }  // namespace detail
