@@ -25,7 +25,7 @@ service& service::of(executor& where) {
     auto& self = where.attached<service>();
     // Here and not in the constructor: of two that are made at once, one is thrown away.
     // acq_rel: nothing but the flag itself is handed over, whoever is first connects.
-    if (!self.connected_.load(env::acquire) && !self.connected_.exchange(true, env::acq_rel)) where.use(self);
+    if (!self.connected_.load(env::acquire) && !self.connected_.exchange(true, env::acq_rel)) where.host().use(self);
     return self;
 }
 

@@ -52,8 +52,9 @@ bool runtime::look_for_deadlock(unsigned own) noexcept {
     if (threads_of_process() != own + detail::bystander::all()) return false;
     env::lock_guard held(roots_lock_);
     if (roots_ == nullptr) return false;
+    // One that sleeps does so for ever, since no timer is set; another may have begun since the caller looked.
     for (running_root* each = roots_; each != nullptr; each = each->next_)
-        if (detail::any_sleeps(each->line_)) return false;  // for ever, since no timer is set
+        if (detail::any_goes_on(each->line_)) return false;
     const std::string lines = report_roots(detail::holders::told);
     const auto report = std::make_shared<const std::string>("deadlock: every task waits for another\n" + lines);
     log(log_level::error, *report);

@@ -106,6 +106,14 @@ void context::move_to(executor& where, std::coroutine_handle<> at) noexcept {
 }
 
 void context::resume_coroutine(work_item& item) noexcept {
+    if (item.is_watched) [[unlikely]] {
+        static_cast<context&>(item).exec_->run_watched(item, &resume_here);
+        return;
+    }
+    resume_here(item);
+}
+
+void context::resume_here(work_item& item) noexcept {
     auto& self = static_cast<context&>(item);
     void*& current = env::this_thread(env::slot::context);  // this function stays on one thread
     current = &self;

@@ -33,8 +33,9 @@ enum class holders : unsigned char { told, unknown };
 // wait to run. For lines that all stand still.
 [[nodiscard]] std::string report_lines(context& root, holders of, std::span<work_item* const> ready = {});
 
-// Whether one of the lines below `root`, or it itself, sleeps. For the same lines.
-[[nodiscard]] bool any_sleeps(context& root);
+// Whether one of the lines below `root`, or it itself, is not held up by another: it sleeps, or waits for nothing, since it runs or
+// is about to. For the same lines.
+[[nodiscard]] bool any_goes_on(context& root);
 
 // For as long as it lives, one thread of the process is known to wake no task by itself.
 class bystander {

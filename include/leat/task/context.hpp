@@ -219,6 +219,7 @@ private:
     }
 
     static void resume_coroutine(work_item& item) noexcept;
+    static void resume_here(work_item& item) noexcept;
 
     env::atomic<std::uint64_t> word_{0};
     std::coroutine_handle<> resume_point_;

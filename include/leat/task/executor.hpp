@@ -79,6 +79,10 @@ public:
     // As post(), but behind everything that is ready now: what a task that yields wants.
     virtual void post_last(work_item& item) noexcept { post(item); }
 
+    // Resumes a line that is watched, on the thread that it was given: calls resume(line), after which it may be gone. For an
+    // executor on top of another that keeps the time of its lines.
+    virtual void run_watched(work_item& line, work_item::function resume) noexcept { resume(line); }
+
     // The executor's clock: virtual in the simulator.
     virtual time_point now() const noexcept { return env::now(); }
 

@@ -22,7 +22,8 @@ struct work_item {
     work_item* next = nullptr;  // belongs to the queue that holds the item
     std::uint32_t label = 0;    // belongs to the executor that it is posted to: the simulator numbers lines; 0 at first
     priority urgency = priority::normal;
-    std::uint16_t lot = 0;  // belongs to the line, if it is one (context::draw); 0: not seeded
+    bool is_watched = false;  // belongs to the line: its executor is asked to resume it (executor::run_watched)
+    std::uint16_t lot = 0;    // belongs to the line, if it is one (context::draw); 0: not seeded
 
 protected:
     ~work_item() = default;
