@@ -30,11 +30,9 @@ constexpr unsigned threads = 2;
 constexpr std::size_t content_words = 2048;
 using clock = std::chrono::steady_clock;
 
-// Room for items: in the queue in front of the farm, between the oldest in it and the newest, and in front of the sink.
+// Room for items: the flow's are all between the oldest item that has not left and the newest, since nothing waits in a queue.
 struct room {
-    std::size_t queue;
-    std::size_t window;
-    [[nodiscard]] std::size_t items() const { return 2 * queue + window; }
+    std::size_t items;
 };
 
 unsigned cost_steps(std::uint64_t number) {
@@ -99,16 +97,15 @@ figures through_leat(std::uint64_t items, room within) {
     const auto where = leat::make_runtime(leat::run_options(threads));
     meter all(items);
     leat::flow_options options;
-    options.window = within.window;
+    options.window = within.items;
     leat::flow_graph graph = leat::from(std::views::iota(std::uint64_t{0}, items) | std::views::transform(make_job)) |
                              leat::map("work",
                                        [](job what) {
                                            do_job(what);
                                            return what;
                                        })
-                                 .concurrency(threads)
-                                 .buffer(within.queue) |
-                             leat::for_each("leave", [&](const job& done) { all.leave(done); }).buffer(within.queue);
+                                 .concurrency(threads) |
+                             leat::for_each("leave", [&](const job& done) { all.leave(done); });
     where->run(leat::run_flow(std::move(graph), options));
     return all.taken();
 }
@@ -132,10 +129,9 @@ figures through_pipeline(std::uint64_t items, room within) {
         delete done;
     };
     arena.execute([&] {
-        tbb::parallel_pipeline(within.items(),
-                               tbb::make_filter<void, job*>(tbb::filter_mode::serial_in_order, source) &
-                                   tbb::make_filter<job*, job*>(tbb::filter_mode::parallel, work) &
-                                   tbb::make_filter<job*, void>(tbb::filter_mode::serial_in_order, sink));
+        tbb::parallel_pipeline(within.items, tbb::make_filter<void, job*>(tbb::filter_mode::serial_in_order, source) &
+                                                 tbb::make_filter<job*, job*>(tbb::filter_mode::parallel, work) &
+                                                 tbb::make_filter<job*, void>(tbb::filter_mode::serial_in_order, sink));
     });
     return all.taken();
 }
@@ -153,7 +149,7 @@ figures through_graph(std::uint64_t items, room within) {
             control.stop();
             return nullptr;
         });
-        tf::limiter_node<job*> limiter(graph, within.items());
+        tf::limiter_node<job*> limiter(graph, within.items);
         tf::function_node<job*, job*> work(graph, tf::unlimited, [](job* what) {
             do_job(*what);
             return what;
@@ -213,8 +209,8 @@ void measure(bench::session& bench, const std::string& name, room within) {
 
 int main(int argc, char** argv) {
     bench::session bench(argc, argv, "farm");
-    for (const room within : {room{8, 16}, room{64, 128}, room{256, 512}}) {
-        const std::string name = fmt::format("room for {}", within.items());
+    for (const room within : {room{32}, room{256}, room{1024}}) {
+        const std::string name = fmt::format("room for {}", within.items);
         if (bench.wanted(name)) measure(bench, name, within);
     }
     return bench.exit_code();

@@ -115,6 +115,19 @@ std::uint64_t checksum_of(const header& head, const std::byte* blocks, std::size
     return XXH3_64bits_withSeed(blocks, bytes, XXH3_64bits(&head, sizeof head));
 }
 
+header head_of(const bloom_filter& filter, unsigned lanes, std::uint64_t mark) noexcept {
+    header head{};
+    std::memcpy(head.name, magic, sizeof magic);
+    head.version = version;
+    head.lanes = lanes;
+    head.blocks = filter.bytes() / bloom_filter::block_bytes;
+    head.items = filter.items();
+    head.rate = filter.false_positives();
+    head.keys = filter.keys();
+    head.mark = mark;
+    return head;
+}
+
 }  // namespace
 
 void bloom_filter::deleter::operator()(std::byte* memory) const noexcept { std::free(memory); }
@@ -178,16 +191,19 @@ bool bloom_filter::operator==(const bloom_filter& other) const noexcept {
     return blocks_ == other.blocks_ && lanes_ == other.lanes_ && std::memcmp(first_, other.first_, bytes()) == 0;
 }
 
+std::string bloom_filter::to_bytes(std::uint64_t mark) const {
+    const header head = head_of(*this, lanes_, mark);
+    const std::uint64_t checksum = checksum_of(head, first_, bytes());
+    std::string all;
+    all.reserve(sizeof head + bytes() + sizeof checksum);
+    all.append(reinterpret_cast<const char*>(&head), sizeof head);
+    all.append(reinterpret_cast<const char*>(first_), bytes());
+    all.append(reinterpret_cast<const char*>(&checksum), sizeof checksum);
+    return all;
+}
+
 void bloom_filter::save(const std::string& path, std::uint64_t mark) const {
-    header head{};
-    std::memcpy(head.name, magic, sizeof magic);
-    head.version = version;
-    head.lanes = lanes_;
-    head.blocks = blocks_;
-    head.items = items_;
-    head.rate = rate_;
-    head.keys = keys_;
-    head.mark = mark;
+    const header head = head_of(*this, lanes_, mark);
     const std::uint64_t checksum = checksum_of(head, first_, bytes());
 
     const std::string part = path + ".part";
@@ -203,17 +219,15 @@ void bloom_filter::save(const std::string& path, std::uint64_t mark) const {
     throw cannot_save(path, why);
 }
 
-expected<bloom_filter::saved, std::string> bloom_filter::load(const std::string& path) {
-    const auto no = [&path](const std::string& what) { return unexpected(path + ": " + what); };
-    const io::unique_fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) return no(errno == ENOENT ? "there is no such file" : std::strerror(errno));
-    struct stat status{};
-    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return no("is no file");
-    const auto size = static_cast<std::uint64_t>(status.st_size);
+// read(place, count): the next bytes, of `size` in all; false when it cannot.
+template <class Read>
+expected<bloom_filter::saved, std::string> bloom_filter::read_saved(const std::string& name, std::uint64_t size,
+                                                                    const Read& read) {
+    const auto no = [&name](const std::string& what) { return unexpected(name + ": " + what); };
     header head{};
-    const bool has_name = read_all(file.get(), &head, sizeof magic) && std::memcmp(head.name, magic, sizeof magic) == 0;
+    const bool has_name = read(&head, sizeof magic) && std::memcmp(head.name, magic, sizeof magic) == 0;
     if (!has_name) return no("is no saved Bloom filter");
-    if (!read_all(file.get(), reinterpret_cast<char*>(&head) + sizeof magic, sizeof head - sizeof magic))
+    if (!read(reinterpret_cast<char*>(&head) + sizeof magic, sizeof head - sizeof magic))
         return no(
             fmt::format("is truncated: a saved Bloom filter begins with {} bytes, this one has {}", sizeof head, size));
     if (head.version > version)
@@ -230,11 +244,29 @@ expected<bloom_filter::saved, std::string> bloom_filter::load(const std::string&
     if (!is_right) return no("is damaged: its head is no Bloom filter's");
     bloom_filter made(head.items, head.rate, shape{head.blocks, head.lanes});
     std::uint64_t checksum = 0;
-    if (!read_all(file.get(), made.first_, made.bytes()) || !read_all(file.get(), &checksum, sizeof checksum))
-        return no("cannot be read to its end");
+    if (!read(made.first_, made.bytes()) || !read(&checksum, sizeof checksum)) return no("cannot be read to its end");
     if (checksum != checksum_of(head, made.first_, made.bytes())) return no("is damaged: its checksum is another");
     made.keys_ = head.keys;
     return saved{std::move(made), head.mark};
+}
+
+expected<bloom_filter::saved, std::string> bloom_filter::load(const std::string& path) {
+    const io::unique_fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) return unexpected(path + ": " + (errno == ENOENT ? "there is no such file" : std::strerror(errno)));
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return unexpected(path + ": is no file");
+    return read_saved(path, static_cast<std::uint64_t>(status.st_size),
+                      [&file](void* bytes, std::size_t count) { return read_all(file.get(), bytes, count); });
+}
+
+expected<bloom_filter::saved, std::string> bloom_filter::from_bytes(std::string_view bytes) {
+    const std::uint64_t size = bytes.size();
+    return read_saved("a Bloom filter in a message", size, [&bytes](void* to, std::size_t count) {
+        if (bytes.size() < count) return false;
+        std::memcpy(to, bytes.data(), count);
+        bytes.remove_prefix(count);
+        return true;
+    });
 }
 
 }  // namespace leat

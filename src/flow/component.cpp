@@ -83,9 +83,9 @@ std::vector<option> stage_options() {
             .defaults("fail")
             .also_called({"on-error", "onerror", "error"}),
         option("placement", option_type::word,
-               "where it runs: \"processes\" is for stages that start some anyway, such as exec")
-            .one_of({"threads", "processes"})
-            .planned({"cluster"})
+               "where it runs: \"processes\" is for stages that start some anyway, such as exec; \"cluster\" for those "
+               "that handle each item on its own: workers do them, where the flow is run with --engine")
+            .one_of({"threads", "processes", "cluster"})
             .defaults("threads"),
     };
 }
@@ -129,6 +129,12 @@ const std::vector<option>& flow_table_options() {
                "given")
             .at_least(1)
             .at_most(1e6),
+        option("bytes", option_type::size,
+               "how many bytes may wait in all queues, and for their turn in an order, together; each place has its "
+               "own bound, "
+               "too")
+            .at_least(1)
+            .also_called({"memory", "byte_budget"}),
         option("drain", option_type::time_span,
                "how long what is in flight may take to its end when the flow is asked to end; then it is stopped")
             .also_called({"drain_timeout", "grace"}),

@@ -83,14 +83,15 @@ task<> flow_engine::supervise(scope& work) {
         lines_ += each.workers;
     }
     to_open_ = lines_.load();
-    lines_ += static_cast<unsigned>(feeds_.size());
+    for (const feed& each : feeds_) lines_ += each.is_pulled ? 0 : 1;
     for (segment& each : segments_)
         for (unsigned i = 0; i < each.workers; ++i)
             work.spawn(
                 task_name("flow worker"), [this](segment* mine, unsigned which) { return run_worker(*mine, which); },
                 &each, i);
     for (feed& each : feeds_)
-        work.spawn(task_name("flow source"), [this](feed* mine) { return run_source(*mine); }, &each);
+        if (!each.is_pulled)
+            work.spawn(task_name("flow source"), [this](feed* mine) { return run_source(*mine); }, &each);
     const bool sized =
         std::any_of(segments_.begin(), segments_.end(), [](const segment& each) { return each.least < each.workers; });
     if (sized) {
@@ -144,6 +145,11 @@ task<> flow_engine::feed_from(feed& mine, origin_emitter& out) {
 
 task<> flow_engine::run_worker(segment& mine, unsigned which) {
     worker self(mine, which);
+    if (line_clock::is_used) {
+        self.own_clock = std::make_shared<line_clock>(where_);
+        self.clock = self.own_clock.get();
+        co_await line_clock::move_to(self.own_clock);
+    }
     outcome<void> end = co_await work_through(self).as_outcome();
     if (end.is_error()) fail(fmt::format("{}: {}", mine.stages.front()->description.name, text_of(end.error())));
     co_await shield(close(self));
@@ -155,14 +161,14 @@ task<> flow_engine::finish(worker& self) {
     segment& mine = self.mine;
     if (mine.gate) co_await mine.gate->drained(mine.taken.get());
     auto one_by_one = co_await mine.finishing.lock();
+    self.charge_wait(self.stages.size() - 1, &stage_counts::blocked_ns, where_.now());
     for (std::size_t at = 0; at < self.stages.size(); ++at) {
         item nothing;
         chain_emitter out(*this, self, at, nothing, self.made[at], false);
         out.collect_nothing();
         out.note_whether_cut_short();
-        const time_point start = where_.now();
         co_await self.stages[at]->finish(out);
-        mine.stages[at]->account.busy_ns.add(elapsed_ns(start) - std::min(elapsed_ns(start), out.downstream_ns()));
+        (void)out.charge_work();
     }
 }
 
@@ -202,6 +208,16 @@ void flow_engine::abandon(const std::string& name) noexcept {
     if (name.empty()) return;
     const std::scoped_lock held(names_lock_);
     if (unfinished_names_.size() < most_unfinished) unfinished_names_.push_back(name.substr(0, longest_name));
+}
+
+flow_engine::origin* flow_engine::open_account(item& each, std::uint64_t sequence, source_output::listener* told) {
+    if (told == nullptr && each.value.is_plain()) {
+        each.ack = ack_ref::plain(*this);
+        return nullptr;
+    }
+    auto* const made = new origin(*this, sequence, each.value.name(), each.value.items(), told);
+    each.ack = ack_ref(made);
+    return made;
 }
 
 ack_node* flow_engine::open() { return new origin(*this, 0, {}, 1, nullptr); }

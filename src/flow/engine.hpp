@@ -15,7 +15,9 @@
 //  3. What a queue delivers is numbered without gaps, and whoever holds a number works on its item: nobody waits for a
 //     place that is still in front of the queue. Where one at a time sends, the senders number (behind a serial or an ordered
 //     segment); where several do, and would overtake each other between the number and the queue, who receives does.
-//  4. Items of one key are handled by one worker: a segment ordered by keys has a queue for each of its workers.
+//  4. Where a hop has no reason there is none, also between segments: a parallel one takes the items of a direct source itself,
+//     and who lets items leave an ordered one leads them through the serial direct stages behind it, one worker at a time.
+//  5. Items of one key are handled by one worker: a segment ordered by keys has a queue for each of its workers.
 #pragma once
 
 #include <atomic>
@@ -78,6 +80,8 @@ private:
     [[nodiscard]] order order_of(const node& of) const;
     void connect(const std::vector<segment*>& of_stage);
     void put_in_order();
+    void spare_queues();
+    void share_bytes() noexcept;
 
     // engine.cpp
     task<> live();
@@ -102,6 +106,10 @@ private:
     // engine_items.cpp
     task<> work_through(worker& self);
     task<expected<std::size_t, recv_error>> take(worker& self);
+    task<expected<std::size_t, recv_error>> take_many(worker& self);
+    task<expected<std::size_t, recv_error>> pull(worker& self);
+    task<> make_room(worker& self);
+    void give_room(worker& self, std::size_t kept) noexcept;
     task<> call_due(worker& self);
     void note_open(worker& self) noexcept;
     [[nodiscard]] std::vector<item>& next_run(worker& self);
@@ -111,18 +119,25 @@ private:
     void transform_some(worker& self, std::size_t at, std::vector<item>& items, transform& run);
     // One item through a stage, with all its attempts; `before` have been made. What it emits goes to `made`, or on.
     task<> run_item(worker& self, std::size_t at, item in, std::vector<item>& made, std::exception_ptr before);
-    task<> attempt(worker& self, std::size_t at, item& in, emitter& out);
+    task<> attempt(worker& self, std::size_t at, item& in, chain_emitter& out);
+    void charge_untimed(worker& self) noexcept;
     task<> leave(worker& self, std::vector<item>& items);
     task<> lead(worker& self);
-    // Sends `items` where they go; those that were not sent are left when it throws cancelled.
-    task<> deliver(outlet& to, std::vector<item>& items);
-    task<> deliver_by_port(outlet& to, std::vector<item>& items);
-    task<> deliver(target& to, std::vector<item>& items);
+    // Whether outputs may wait for their turn, by their weight; if so, they are counted until they leave.
+    [[nodiscard]] static bool may_hold(segment& in, const std::vector<item>& items) noexcept;
+    static void count_leaving(segment& from, const std::vector<item>& items) noexcept;
+    // Sends `items` where they go; those that were not sent are left when it throws cancelled. `by`: the worker that they
+    // leave, null for a source.
+    task<> deliver(worker* by, outlet& to, std::vector<item>& items);
+    task<> deliver_by_port(worker* by, outlet& to, std::vector<item>& items);
+    task<> deliver(worker* by, target& to, std::vector<item>& items);
     task<> deliver_by_key(segment& to, std::vector<item>& items);
+    task<> lead_through(worker& by, segment& to, std::vector<item>& items);
+    void note_end_of_led(worker& self) noexcept;
     task<> send(segment& to, unsigned lane, std::vector<item>& items);
     void send_or_drop(segment& to, unsigned lane, std::vector<item>& items);
     [[nodiscard]] bool may_retry() noexcept;
-    task<> give_up(node& what, item& in, unsigned attempts, const std::string& why);
+    task<> give_up(worker& self, std::size_t at, item& in, unsigned attempts, const std::string& why);
     // What becomes of it is told and, for a dead letter, done; gives how that went.
     task<on_error> settle_failure(const std::string& where, on_error how, item& in, unsigned attempts,
                                   const std::string& why);
@@ -132,6 +147,8 @@ private:
     void settle(fate how, std::uint64_t items) noexcept override;
     void abandon(const std::string& name) noexcept override;
     ack_node* open() override;
+    // The account of a source item: its node, which the item holds, or null for a plain one.
+    origin* open_account(item& each, std::uint64_t sequence, source_output::listener* told);
 
     void fail(const std::string& why) noexcept;
     void fail_with_current_exception(const std::string& where) noexcept;

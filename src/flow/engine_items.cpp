@@ -52,6 +52,28 @@ duration delay_before(const retry_policy& policy, unsigned attempt, std::uint64_
     return duration(static_cast<duration::rep>(capped * factor));
 }
 
+task<> until_closed(receiver<item>& empty) { (void)co_await empty.recv(); }
+
+// The times of a worker that holds a batch: each of its items takes a place of the stage for as long.
+class held_times {
+public:
+    explicit held_times(const stage_counts& of) noexcept : inside_(inside(of)), blocked_(of.blocked_ns.get()) {}
+    // What the places of the `others` were taken for, from those that have waited for input meanwhile, so to say.
+    void share(std::size_t others, stage_counts& of, stage_account& with) const noexcept {
+        const std::uint64_t waited = (inside(of) - inside_) * others;
+        const std::uint64_t blocked = (of.blocked_ns.get() - blocked_) * others;
+        of.io_ns.add(waited);
+        of.blocked_ns.add(blocked);
+        with.lent_ns.add(waited + blocked);
+    }
+
+private:
+    static std::uint64_t inside(const stage_counts& of) noexcept {
+        return of.busy_ns.get() + of.io_ns.get() + of.core_ns.get();
+    }
+    std::uint64_t inside_, blocked_;
+};
+
 // What an item without a key of its own goes by.
 std::uint32_t key_of(const item& each) {
     return each.key != 0 ? each.key : static_cast<std::uint32_t>(std::hash<std::string>{}(each.value.name()));
@@ -62,15 +84,8 @@ std::uint32_t key_of(const item& each) {
 // --- Out of a source ---
 
 void flow_engine::origin_emitter::open(item& each, listener* told) {
-    if (told == nullptr && each.value.is_plain()) {
-        each.ack = ack_ref::plain(engine_);
-        accounts_.push_back({nullptr, 1});
-    } else {
-        auto* const node = new origin(engine_, next_, each.value.name(), each.value.items(), told);
-        each.ack = ack_ref(node);
-        accounts_.push_back({node, node->items()});
-    }
-    ++next_;
+    origin* const node = engine_.open_account(each, next_++, told);
+    accounts_.push_back({node, node == nullptr ? 1 : node->items()});
 }
 
 task<> flow_engine::origin_emitter::emit(payload value) { return emit_one(std::move(value), nullptr); }
@@ -123,7 +138,7 @@ task<> flow_engine::origin_emitter::give() {
     const bool stopped = stop.stop_requested();
     try {
         if (stopped) throw cancelled{};
-        co_await engine_.deliver(out_, kept_);
+        co_await engine_.deliver(nullptr, out_, kept_);
     } catch (...) {
         // A drain or a stop: what was not given, the source keeps, so to say. Of what goes several ways all was given once it
         // was begun: some of these accounts are gone.
@@ -174,15 +189,14 @@ void flow_engine::chain_emitter::account_for(bool all) {
         each.ack = all && begin_ + 1 == made_.size() ? std::move(current_.ack) : current_.ack.fork();
     }
     emitted_ = true;
-    what_.account.out.add(items);
+    self_.counts[at_]->out.add(items);
 }
 
 task<> flow_engine::chain_emitter::let_go() {
     account_for(false);
-    const time_point start = engine_.where_.now();
+    (void)charge_work();
     co_await engine_.pass(self_, at_ + 1, made_);
     begin_ = 0;
-    downstream_ns_ += engine_.elapsed_ns(start);
 }
 
 void flow_engine::chain_emitter::drop_held() noexcept {
@@ -207,42 +221,63 @@ void flow_engine::note_open(worker& self) noexcept {
 
 task<> flow_engine::work_through(worker& self) {
     segment& mine = self.mine;
-    const stop_token stop = co_await this_task::stop_token();
+    self.stop = co_await this_task::stop_token();
     while (self.rests()) {
         note_open(self);
         co_await mine.may_work[self.number].wait();
         if (mine.over) co_return;
     }
     for (node* each : mine.stages) self.stages.push_back(co_await each->description.what->open());
-    note_open(self);
     self.made.resize(self.stages.size());
     // A stage that was never seen at work is not taken for a quick one.
     self.cost_ns.assign(self.stages.size(), batch_ns);
+    self.mean_ns.assign(self.stages.size(), 0);
+    self.untimed.assign(self.stages.size(), 0);
     self.batch.reserve(most_at_once);
-    stage_account& first = mine.stages.front()->account;
-    stage_account& last = mine.stages.back()->account;
-    time_point since = where_.now();
+    if (mine.is_led) mine.led = &self;
+    const std::size_t last = self.stages.size() - 1;
+    self.skip_time(where_.now());
+    note_open(self);
     for (;;) {
         if (self.rests()) {
             co_await mine.may_work[self.number].wait();
-            since = where_.now();
+            self.skip_time(where_.now());
             continue;
         }
         self.batch.clear();
         std::optional<expected<std::size_t, recv_error>> got;
-        if (mine.has_deadlines) {
+        std::optional<last_come_first::turn> turn;
+        if (mine.prepares) {
+            co_await mine.taking->come(self.number);
+            turn.emplace(*mine.taking);
+        }
+        if (mine.pulls != nullptr) {
+            auto pulling = pull(self);
+            got = co_await std::move(pulling);
+        } else if (mine.has_deadlines) {
             auto taking = take(self);
+            got = co_await std::move(taking);
+        } else if (mine.is_led) {
+            // Until nobody leads it any more, also when all is stopped.
+            auto leading = shield(until_closed(self.in));
+            co_await std::move(leading);
+            got.emplace(unexpected(recv_error::closed));
+            note_end_of_led(self);
+        } else if (mine.prepares) {
+            auto taking = take_many(self);
             got = co_await std::move(taking);
         } else {
             auto receiving = self.in.recv_many(self.batch, self.at_once());
             got = co_await std::move(receiving);
         }
-        first.starved_ns.add(elapsed_ns(since));
+        turn.reset();
+        self.charge_any_wait(0, &stage_counts::starved_ns, where_);
         if (!*got) {
             end_rests(mine);
             break;
         }
         const std::size_t count = self.batch.size();
+        const held_times before(*self.counts.front());
         mine.taken.add(count);
         if (mine.gate) {
             if (mine.numbers_on_receipt) {
@@ -255,9 +290,8 @@ task<> flow_engine::work_through(worker& self) {
                 const std::size_t places = run.size();
                 self.place = place;
                 if (!mine.gate->is_admitted(place + places - 1)) {
-                    const time_point waiting = where_.now();
                     co_await mine.gate->admit(place + places - 1);
-                    last.blocked_ns.add(elapsed_ns(waiting));
+                    self.charge_any_wait(last, &stage_counts::blocked_ns, where_);
                 }
                 self.ordered_now = true;
                 self.direct = false;
@@ -269,9 +303,12 @@ task<> flow_engine::work_through(worker& self) {
         } else {
             co_await pass(self, 0, self.batch);
         }
-        since = where_.now();
+        if (mine.prepares) {
+            before.share(count - 1, *self.counts.front(), mine.stages.front()->account);
+            give_room(self, 0);
+        }
     }
-    if (!stop.stop_requested()) co_await finish(self);
+    if (!self.stop.stop_requested()) co_await finish(self);
 }
 
 // What follows without a gap in the batch: all of it, as a rule. Where the worker waited, others may have taken what lay
@@ -309,6 +346,72 @@ task<expected<std::size_t, recv_error>> flow_engine::take(worker& self) {
     }
 }
 
+// As many items as their stage wants at once, and the segment has room for.
+task<expected<std::size_t, recv_error>> flow_engine::take_many(worker& self) {
+    auto making = make_room(self);
+    co_await std::move(making);
+    auto receiving = self.in.recv_many(self.batch, self.places);
+    auto got = co_await std::move(receiving);
+    give_room(self, self.batch.size());
+    co_return got;
+}
+
+task<> flow_engine::make_room(worker& self) {
+    semaphore& room = self.mine.room;
+    semaphore::permit first = co_await room.acquire();
+    first.forget();
+    self.places = 1;
+    const std::size_t wanted = std::min(self.mine.stages.front()->description.what->items_at_once(), most_held);
+    for (std::size_t more = wanted; more > 0 && self.places < wanted;) {
+        more = std::min(more, wanted - self.places);
+        if (auto got = room.try_acquire(more)) {
+            got->forget();
+            self.places += more;
+        } else {
+            more /= 2;
+        }
+    }
+}
+
+void flow_engine::give_room(worker& self, std::size_t kept) noexcept {
+    if (self.places > kept) self.mine.room.release(self.places - kept);
+    self.places = std::min(self.places, kept);
+}
+
+// The next items of a source that needs no line of its own.
+task<expected<std::size_t, recv_error>> flow_engine::pull(worker& self) {
+    feed& from = *self.mine.pulls;
+    if (to_open_.load() != 0) co_await all_open_.wait();
+    auto one_by_one = co_await from.pulling.lock();
+    if (!from.over && control_->drain.stop_requested()) from.over = interrupted_ = true;
+    if (from.over) co_return unexpected(recv_error::closed);
+    if (self.stop.stop_requested()) throw cancelled{};  // there may be nothing to wait for all along the way
+    std::size_t most = self.at_once();
+    if (self.mine.prepares) {
+        auto making = make_room(self);
+        co_await std::move(making);
+        most = self.places;
+    }
+    try {
+        from.over = !from.from->what->pull(self.batch, most);
+    } catch (...) {
+        fail_with_current_exception(from.from->name);
+        throw cancelled{};
+    }
+    give_room(self, self.batch.size());
+    if (self.batch.empty()) co_return unexpected(recv_error::closed);
+    std::uint64_t items = 0;
+    std::uint64_t place = self.mine.places.fetch_add(self.batch.size());
+    for (item& each : self.batch) {
+        each.place = place++;
+        const origin* const account = open_account(each, from.next++, nullptr);
+        items += account == nullptr ? 1 : account->items();
+    }
+    given_.add(items);
+    self.mine.entered.add(self.batch.size());
+    co_return self.batch.size();
+}
+
 task<> flow_engine::call_due(worker& self) {
     for (std::size_t at = 0; at < self.stages.size(); ++at) {
         if (self.stages[at]->deadline() > where_.now()) continue;
@@ -316,11 +419,13 @@ task<> flow_engine::call_due(worker& self) {
         chain_emitter out(*this, self, at, nothing, self.made[at], false);
         out.collect_nothing();
         co_await self.stages[at]->due(out);
+        (void)out.charge_work();
     }
 }
 
 task<> flow_engine::pass(worker& self, std::size_t at, std::vector<item>& items) {
     std::vector<item>* now = &items;
+    if (at == 0) self.choose_timing(items.size());
     for (; at < self.stages.size() && !now->empty(); ++at) {
         if (self.mine.stages[at]->direct) {
             auto passing = pass_direct(self, at, *now);
@@ -328,6 +433,11 @@ task<> flow_engine::pass(worker& self, std::size_t at, std::vector<item>& items)
             continue;
         }
         std::vector<item>& made = self.made[at];
+        if (self.mine.prepares) {
+            auto preparing = self.stages[at]->prepare(*now, self.mine.stages[at]->may_consume);
+            co_await std::move(preparing);
+            self.prepared_ns = self.charge_work(at, where_.now());
+        }
         for (item& each : *now) {
             auto one = run_item(self, at, std::move(each), made, nullptr);
             co_await std::move(one);
@@ -335,10 +445,40 @@ task<> flow_engine::pass(worker& self, std::size_t at, std::vector<item>& items)
         now->clear();
         now = &made;
     }
+    if (!self.timed) charge_untimed(self);
     if (!now->empty()) {
         auto leaving = leave(self, *now);
         co_await std::move(leaving);
     }
+}
+
+// The stages share the time of the batch as they did when they were timed.
+void flow_engine::charge_untimed(worker& self) noexcept {
+    if (self.clock == nullptr) return self.skip_time(where_.now());
+    const line_clock::interval past = self.clock->take(where_.now());
+    double all = 0;
+    std::size_t last = 0;
+    for (std::size_t at = 0; at < self.untimed.size(); ++at) {
+        all += self.mean_ns[at] * static_cast<double>(self.untimed[at]);
+        if (self.untimed[at] != 0) last = at;
+    }
+    line_clock::interval left = past;
+    for (std::size_t at = 0; at <= last; ++at) {
+        const double share =
+            all > 0 ? self.mean_ns[at] * static_cast<double>(std::exchange(self.untimed[at], 0)) / all : 0;
+        const auto part = [&](std::uint64_t line_clock::interval::* which) {
+            const std::uint64_t mine =
+                at == last
+                    ? left.*which
+                    : std::min(left.*which, static_cast<std::uint64_t>(share * static_cast<double>(past.*which)));
+            left.*which -= mine;
+            return mine;
+        };
+        self.counts[at]->busy_ns.add(part(&line_clock::interval::run_ns));
+        self.counts[at]->io_ns.add(part(&line_clock::interval::waited_ns));
+        self.counts[at]->core_ns.add(part(&line_clock::interval::core_ns));
+    }
+    self.untimed[last] = 0;
 }
 
 void flow_engine::transform_some(worker& self, std::size_t at, std::vector<item>& items, transform& run) {
@@ -377,43 +517,47 @@ void flow_engine::transform_some(worker& self, std::size_t at, std::vector<item>
 task<> flow_engine::pass_direct(worker& self, std::size_t at, std::vector<item>& items) {
     node& what = *self.mine.stages[at];
     transform run;
-    const time_point start = where_.now();
-    std::uint64_t elsewhere = 0;
+    std::uint64_t took = 0;
     std::size_t by_themselves = 0;
+    std::optional<outcome<void>> end;
     for (;;) {
         transform_some(self, at, items, run);
         if (!run.error) break;
-        const time_point before = where_.now();
+        took += self.charge_work(at, where_.now());
         std::vector<item> outputs;
         auto one = run_item(self, at, std::move(items[run.next]), outputs, std::exchange(run.error, nullptr));
-        co_await std::move(one);
+        end = co_await one.as_outcome();
         ++run.next;
         ++by_themselves;
+        if (!end->is_value()) break;                                     // the flow has failed, or is stopped
         for (item& each : outputs) items[run.kept++] = std::move(each);  // one at most
-        elsewhere += elapsed_ns(before);
     }
-    const std::size_t count = items.size() - by_themselves;
-    items.erase(items.begin() + static_cast<std::ptrdiff_t>(run.kept), items.end());
-    stage_account& account = what.account;
-    if (count != 0) {
-        const std::uint64_t all = elapsed_ns(start);
-        const std::uint64_t took = all - std::min(all, elsewhere);
+    const std::size_t count = run.next - by_themselves;
+    items.erase(items.begin() + static_cast<std::ptrdiff_t>(run.kept),
+                items.begin() + static_cast<std::ptrdiff_t>(run.next));
+    stage_counts& counts = *self.counts[at];
+    if (!self.timed) {
+        self.untimed[at] = count;
+    } else if (count != 0) {
+        took += self.charge_work(at, where_.now());
         self.note_cost(at, took, count);
-        account.busy_ns.add(took);
-        account.latency.add(took / count, static_cast<std::uint32_t>(count));
+        const auto weight = self.stages.size() > 1 && took < static_cast<std::uint64_t>(noticed_ns) ? timed_batches : 1;
+        what.account.latency.add(took / count, static_cast<std::uint32_t>(count) * weight);
     }
-    account.in.add(run.in);
-    if (run.out != 0) account.out.add(run.out);
-    if (run.skipped != 0) account.skipped.add(run.skipped);
+    counts.in.add(run.in);
+    if (run.out != 0) counts.out.add(run.out);
+    if (run.skipped != 0) counts.skipped.add(run.skipped);
     if (run.plain_skipped != 0) settle(fate::skipped, run.plain_skipped);
     if (run.plain_committed != 0) settle(fate::committed, run.plain_committed);
+    if (end && !end->is_value()) std::move(*end).get();
 }
 
-task<> flow_engine::attempt(worker& self, std::size_t at, item& in, emitter& out) {
+task<> flow_engine::attempt(worker& self, std::size_t at, item& in, chain_emitter& out) {
     node& what = *self.mine.stages[at];
     if (what.rate) co_await what.rate->acquire();
     std::optional<semaphore::permit> place;
     if (what.pool) place.emplace(co_await what.pool->acquire());
+    if (self.clock == nullptr || self.clock->has_waited()) out.charge_delay();
     task<> trial = self.stages[at]->process(in, out);
     if (what.description.policy.timeout.count() > 0) trial = timeout(std::move(trial), what.description.policy.timeout);
     co_await std::move(trial);
@@ -422,14 +566,14 @@ task<> flow_engine::attempt(worker& self, std::size_t at, item& in, emitter& out
 task<> flow_engine::run_item(worker& self, std::size_t at, item in, std::vector<item>& into,
                              std::exception_ptr before) {
     node& what = *self.mine.stages[at];
+    stage_counts& counts = *self.counts[at];
     const stage_policy& policy = what.description.policy;
-    const time_point start = where_.now();
     const std::uint64_t items = in.value.items();  // now: the stage may move the value
-    what.account.in.add(items);
+    counts.in.add(items);
     // A place of a pool is given back before what was made goes on, to where others may wait for one.
     chain_emitter out(*this, self, at, in, into, policy.retry.max > 0 || what.pool != nullptr);
-    std::uint64_t idle_ns = 0;
     bool done = false;
+    std::uint64_t delays_ns = 0;
     for (unsigned attempts = 1;; ++attempts) {
         failure why;
         if (before) {
@@ -459,28 +603,29 @@ task<> flow_engine::run_item(worker& self, std::size_t at, item in, std::vector<
         else out.drop_held();
         out.account_for(false);
         if (last) {
-            co_await give_up(what, in, attempts, why.message);
+            co_await give_up(self, at, in, attempts, why.message);
+            if (policy.error == on_error::fail) throw cancelled{};  // those behind it are unfinished
             break;
         }
-        what.account.retried.add();
+        counts.retried.add();
+        (void)out.charge_work();
         const time_point waiting = where_.now();
         co_await sleep_for(delay_before(policy.retry, attempts - 1, where_.random()));
-        idle_ns += elapsed_ns(waiting);
+        delays_ns += elapsed_ns(waiting);
+        out.charge_delay();
     }
-    const std::uint64_t took = elapsed_ns(start);
-    const std::uint64_t elsewhere = out.downstream_ns() + idle_ns;
-    what.account.busy_ns.add(took - std::min(took, elsewhere));
-    what.account.latency.add(took - std::min(took, out.downstream_ns()));
-    self.note_cost(at, took - std::min(took, elsewhere), 1);
+    const std::uint64_t took = out.charge_work();
+    what.account.latency.add(self.prepared_ns + took + delays_ns);
+    self.note_cost(at, took, 1);
     if (!done) co_return;
     if (out.emitted()) {
         in.ack.pass();
     } else if (in.ack) {
-        what.account.skipped.add(items);
+        counts.skipped.add(items);
         in.ack.skip();
     } else if (what.is_sink) {
         // A sink has it, now or as soon as it can.
-        (out.known() ? what.account.skipped : what.account.out).add(items);
+        (out.known() ? counts.skipped : counts.out).add(items);
     }
 }
 
@@ -512,24 +657,26 @@ task<> flow_engine::refuse(item in, const std::string& where, const std::string&
     in.ack.end(how == on_error::skip ? fate::skipped : how == on_error::dead_letter ? fate::dead : fate::failed);
 }
 
-task<> flow_engine::give_up(node& what, item& in, unsigned attempts, const std::string& why) {
+task<> flow_engine::give_up(worker& self, std::size_t at, item& in, unsigned attempts, const std::string& why) {
+    const node& what = *self.mine.stages[at];
+    stage_counts& counts = *self.counts[at];
     const std::string& name = what.description.name;
     const on_error how = co_await settle_failure(name, what.description.policy.error, in, attempts, why);
     const std::uint64_t items = in.value.items();
     switch (how) {
         case on_error::skip:
-            what.account.skipped.add(items);
+            counts.skipped.add(items);
             in.ack.skip();
             break;
         case on_error::dead_letter:
-            what.account.dead.add(items);
+            counts.dead.add(items);
             in.ack.dead();
             break;
         case on_error::fail:
             fail(fmt::format("{}: {}{}{}", name, in.value.name(), in.value.name().empty() ? "" : ": ", why));
             [[fallthrough]];
         case on_error::keep_going:
-            what.account.failed.add(items);
+            counts.failed.add(items);
             in.ack.fail();
             break;
     }
@@ -537,11 +684,26 @@ task<> flow_engine::give_up(node& what, item& in, unsigned attempts, const std::
 
 // --- Out of a segment, into the next ---
 
+// An item that is alone too large waits for its turn with its worker.
+bool flow_engine::may_hold(segment& in, const std::vector<item>& items) noexcept {
+    std::uint64_t weight = 0;
+    for (const item& each : items) weight += weight_of_item(each);
+    // relaxed, as below: a bound, which orders nothing.
+    if (in.held_bytes.fetch_add(weight, std::memory_order_relaxed) + weight <= in.most_held_bytes) return true;
+    in.held_bytes.fetch_sub(weight, std::memory_order_relaxed);
+    return false;
+}
+
+void flow_engine::count_leaving(segment& from, const std::vector<item>& items) noexcept {
+    std::uint64_t weight = 0;
+    for (const item& each : items) weight += weight_of_item(each);
+    if (weight != 0) from.held_bytes.fetch_sub(weight, std::memory_order_relaxed);
+}
+
 task<> flow_engine::leave(worker& self, std::vector<item>& items) {
     segment& mine = self.mine;
-    const time_point start = where_.now();
     if (self.ordered_now && !self.direct) {
-        if (!mine.gate->is_turn(self.place) && self.held.size() + items.size() <= most_held) {
+        if (!mine.gate->is_turn(self.place) && self.held.size() + items.size() <= most_held && may_hold(mine, items)) {
             if (self.held.empty()) {
                 self.held.swap(items);
                 items.reserve(most_at_once);
@@ -553,30 +715,33 @@ task<> flow_engine::leave(worker& self, std::vector<item>& items) {
         }
         co_await mine.gate->turn(self.place);
         self.direct = true;
-        co_await deliver(mine.out, self.held);
+        if (!self.held.empty()) {
+            count_leaving(mine, self.held);
+            co_await deliver(&self, mine.out, self.held);
+        }
     }
-    auto delivering = deliver(mine.out, items);
+    auto delivering = deliver(&self, mine.out, items);
     co_await std::move(delivering);
-    mine.stages.back()->account.blocked_ns.add(elapsed_ns(start));
+    self.charge_any_wait(self.stages.size() - 1, &stage_counts::blocked_ns, where_);
 }
 
 task<> flow_engine::lead(worker& self) {
     segment& mine = self.mine;
-    const time_point start = where_.now();
     while (mine.gate->next(self.held)) {
-        auto delivering = deliver(mine.out, self.held);
+        count_leaving(mine, self.held);
+        auto delivering = deliver(&self, mine.out, self.held);
         co_await std::move(delivering);
         mine.gate->left();
     }
-    mine.stages.back()->account.blocked_ns.add(elapsed_ns(start));
+    self.charge_any_wait(self.stages.size() - 1, &stage_counts::blocked_ns, where_);
 }
 
-task<> flow_engine::deliver(outlet& to, std::vector<item>& items) {
-    if (to.is_simple()) return deliver(to.ports.front().front(), items);
-    return deliver_by_port(to, items);
+task<> flow_engine::deliver(worker* by, outlet& to, std::vector<item>& items) {
+    if (to.is_simple()) return deliver(by, to.ports.front().front(), items);
+    return deliver_by_port(by, to, items);
 }
 
-task<> flow_engine::deliver_by_port(outlet& to, std::vector<item>& items) {
+task<> flow_engine::deliver_by_port(worker* by, outlet& to, std::vector<item>& items) {
     for (std::size_t port = 0; port < to.ports.size(); ++port) {
         std::vector<item> here;
         for (item& each : items)
@@ -591,14 +756,15 @@ task<> flow_engine::deliver_by_port(outlet& to, std::vector<item>& items) {
                 item& copy = copies.emplace_back(each.value.copy(), each.ack.fork());
                 copy.key = each.key;
             }
-            co_await deliver(targets[i], copies);
+            co_await deliver(by, targets[i], copies);
         }
-        if (!here.empty()) co_await deliver(targets.back(), here);
+        if (!here.empty()) co_await deliver(by, targets.back(), here);
     }
     items.clear();
 }
 
-task<> flow_engine::deliver(target& to, std::vector<item>& items) {
+task<> flow_engine::deliver(worker* by, target& to, std::vector<item>& items) {
+    if (to.to->is_led) return lead_through(*by, *to.to, items);
     if (to.to->lanes.size() == 1) return send(*to.to, 0, items);
     return deliver_by_key(*to.to, items);
 }
@@ -609,6 +775,32 @@ task<> flow_engine::deliver_by_key(segment& to, std::vector<item>& items) {
     items.clear();
     for (unsigned lane = 0; lane < by_lane.size(); ++lane)
         if (!by_lane[lane].empty()) co_await send(to, lane, by_lane[lane]);
+}
+
+task<> flow_engine::lead_through(worker& by, segment& to, std::vector<item>& items) {
+    const std::size_t count = items.size();
+    to.entered.add(count);
+    to.taken.add(count);
+    const time_point start = where_.now();
+    // All of its own time until here, so that none is told of twice.
+    const std::size_t last = by.stages.size() - 1;
+    if (by.clock != nullptr && !by.clock->has_waited()) (void)by.charge_work(last, start);
+    else by.charge_wait(last, &stage_counts::blocked_ns, start);
+    worker& led = *to.led;
+    led.clock = by.clock;
+    led.last = start;
+    co_await pass(led, 0, items);
+    items.clear();
+    to.led_ns.add(elapsed_ns(start));
+    if (by.clock == nullptr) by.skip_time(where_.now());
+}
+
+// It has waited while others led it.
+void flow_engine::note_end_of_led(worker& self) noexcept {
+    self.clock = self.own_clock.get();
+    if (self.clock == nullptr) return;
+    const std::uint64_t past = self.clock->take(where_.now()).all();
+    self.counts.front()->starved_ns.add(past - std::min(past, self.mine.led_ns.get()));
 }
 
 task<> flow_engine::send(segment& to, unsigned lane, std::vector<item>& items) {
@@ -635,7 +827,7 @@ task<> flow_engine::send(segment& to, unsigned lane, std::vector<item>& items) {
 void flow_engine::send_or_drop(segment& to, unsigned lane, std::vector<item>& items) {
     lane_ends& ends = to.lanes[lane];
     const auto drop = [&](item& which) {
-        to.stages.front()->account.skipped.add(which.value.items());
+        to.stages.front()->account.dropped.add(which.value.items());
         which.ack.skip();
     };
     for (item& each : items) {

@@ -6,13 +6,16 @@
 #include <leat/sync/semaphore.hpp>
 
 #include "engine.hpp"
+#include "line_clock.hpp"
 #include "order_gate.hpp"
 
 namespace leat {
 
 constexpr std::size_t most_at_once = 64;      // items in a batch
-constexpr double batch_ns = 20'000;           // how long a batch may take
+constexpr double batch_ns = 50'000;           // how long a batch may take
 constexpr double quick_ns = 2'000;            // an item that takes less may wait for others of its batch
+constexpr double noticed_ns = 2'500;          // a stage that takes less for a batch is not timed for each
+constexpr unsigned timed_batches = 8;         // but for one of so many
 constexpr std::size_t most_held = 256;        // outputs of a batch held back before it waits for its turn
 constexpr std::size_t most_unfinished = 200;  // names of unfinished items in a report
 constexpr std::size_t longest_name = 200;
@@ -51,6 +54,50 @@ struct flow_engine::lane_ends {
     std::optional<receiver<item>> in;
 };
 
+// The right to take, of one worker at a time. Of those that wait the one gets it that began to wait last: its memory is at hand,
+// and as few are at work as the items need.
+class last_come_first {
+public:
+    explicit last_come_first(unsigned workers) : woken_(workers) {}
+    class turn {
+    public:
+        explicit turn(last_come_first& of) noexcept : of_(of) {}
+        turn(const turn&) = delete;
+        turn& operator=(const turn&) = delete;
+        ~turn() { of_.leave(); }
+
+    private:
+        last_come_first& of_;
+    };
+    // Then the caller has the turn, and makes it. Throws cancelled when it is stopped before; then nobody else has it by that: the
+    // flow is stopped as a whole.
+    task<> come(unsigned who) {
+        {
+            const std::scoped_lock held(lock_);
+            if (!std::exchange(taken_, true)) co_return;
+            waiting_.push_back(who);
+        }
+        co_await woken_[who].wait();
+    }
+
+private:
+    void leave() {
+        unsigned next = 0;
+        {
+            const std::scoped_lock held(lock_);
+            taken_ = !waiting_.empty();
+            if (!taken_) return;
+            next = waiting_.back();
+            waiting_.pop_back();
+        }
+        woken_[next].set();
+    }
+    std::deque<auto_reset_event> woken_;
+    std::mutex lock_;
+    bool taken_ = false;
+    std::vector<unsigned> waiting_;
+};
+
 struct flow_engine::segment {
     std::vector<node*> stages;
     outlet out;
@@ -63,7 +110,14 @@ struct flow_engine::segment {
     std::atomic<bool> over{false};  // there is no more input
     std::size_t most_at_once = 1;   // items that a worker takes: a queue full, and a share of the window
     bool has_deadlines = false;
+    bool all_direct = false;
+    bool prepares = false;  // its one stage is given batches: one worker at a time takes, as many as there is room for
+    std::optional<last_come_first> taking;
+    semaphore room{0};  // for items that its workers hold
     when_full full = when_full::wait;
+    std::size_t queue_bytes = 0, queue_items = 0;  // of each lane
+    std::size_t most_held_bytes = 0;               // waiting for their turn behind the gate
+    std::atomic<std::uint64_t> held_bytes{0};
     std::unique_ptr<order_gate> gate;                  // only when parallel and ordered by the input
     std::atomic<unsigned> feeders{0};                  // that have not ended
     std::atomic<unsigned> at_work{0};                  // workers that have not ended
@@ -71,7 +125,13 @@ struct flow_engine::segment {
     bool numbers_on_receipt = false;                   // invariant 3 of the engine
     alignas(64) std::atomic<std::uint64_t> places{0};  // given to its items
     leat::mutex finishing;
+    feed* pulls = nullptr;  // not null: its workers take the items of that source themselves, and its queue stays empty
+    worker* led = nullptr;  // of a segment that is led, once it has opened its stages
+    own_tally led_ns;       // of the lines that lead it
+    bool is_led = false;    // its stages run on the worker that leads the segment in front, and its queue stays empty
 };
+
+inline std::size_t weight_of_item(const item& each) { return sizeof(item) + each.value.weight(); }
 
 inline bool flow_engine::outlet::is_one_queue() const noexcept {
     return is_simple() && ports.front().front().to->lanes.size() == 1;
@@ -81,27 +141,81 @@ struct flow_engine::feed {
     source_node* from = nullptr;
     unsigned number = 0;  // among the sources
     outlet out;
+    bool is_pulled = false;  // by the workers of the one segment behind it
+    leat::mutex pulling;
+    bool over = false;       // under pulling: it has given all, or was ended
+    std::uint64_t next = 0;  // under pulling: the number of its next item
 };
 
 struct flow_engine::worker {
     worker(segment& part_of, unsigned which)
-        : mine(part_of), number(which), in(*part_of.lanes[which % part_of.lanes.size()].in) {}
+        : mine(part_of), number(which), in(*part_of.lanes[which % part_of.lanes.size()].in) {
+        for (node* const each : mine.stages) counts.push_back(&each->account.of[which]);
+    }
     [[nodiscard]] bool rests() const noexcept { return number >= mine.wanted && !mine.over; }
     segment& mine;
     unsigned number;
     receiver<item>& in;
+    stop_token stop;
     std::vector<std::unique_ptr<stage_worker>> stages;
     std::vector<std::vector<item>> made;  // by stage: what it has emitted of the batch and is not on its way yet
     std::vector<double> cost_ns;          // by stage: of an item, as it was lately at its slowest
-    std::vector<item> batch, run;         // what was taken; a part of it
+    std::vector<double> mean_ns;          // by stage: of an item, when it was timed last
+    std::vector<std::size_t> untimed;     // by stage: items of the batch at hand
+    std::vector<stage_counts*> counts;    // by stage
+    std::shared_ptr<line_clock> own_clock;
+    line_clock* clock = nullptr;  // its own, or that of the line which leads it; null: time is not kept
+    time_point last{};
+    unsigned batches = 0;
+    bool timed = true;             // each stage is, in the batch at hand
+    std::vector<item> batch, run;  // what was taken; a part of it
     bool counted_open = false;
-    bool ordered_now = false;  // a batch with places is being worked on behind a gate
-    std::uint64_t place = 0;   // its first place
-    bool direct = false;       // its outputs may be sent: it is its turn
-    std::vector<item> held;    // what it has put out before its turn
+    bool ordered_now = false;       // a batch with places is being worked on behind a gate
+    std::uint64_t place = 0;        // its first place
+    bool direct = false;            // its outputs may be sent: it is its turn
+    std::vector<item> held;         // what it has put out before its turn
+    std::size_t places = 0;         // of mine.room, which it holds
+    std::uint64_t prepared_ns = 0;  // what the items at hand had behind them before process()
 
     void note_cost(std::size_t at, std::uint64_t ns, std::size_t items) noexcept {
-        cost_ns[at] = std::max(static_cast<double>(ns) / static_cast<double>(items), cost_ns[at] * 0.875);
+        mean_ns[at] = static_cast<double>(ns) / static_cast<double>(items);
+        cost_ns[at] = std::max(mean_ns[at], cost_ns[at] * 0.875);
+    }
+    // Whether to look at the clock behind each stage for a batch of so many.
+    void choose_timing(std::size_t items) noexcept {
+        double all = 0;
+        for (const double each : cost_ns) all += each;
+        timed = !mine.all_direct || stages.size() == 1 || batches++ % timed_batches == 0 ||
+                all * static_cast<double>(items) > noticed_ns * static_cast<double>(stages.size());
+    }
+    // The time since the clock was looked at last was spent …
+    std::uint64_t charge_work(std::size_t at, time_point now) noexcept {
+        if (clock == nullptr) return since_last(now);
+        const line_clock::interval past = clock->take(now);
+        counts[at]->busy_ns.add(past.run_ns);
+        counts[at]->io_ns.add(past.waited_ns);
+        counts[at]->core_ns.add(past.core_ns);
+        return past.all();
+    }
+    void charge_wait(std::size_t at, own_tally stage_counts::* which, time_point now) noexcept {
+        if (clock == nullptr) return (void)since_last(now);
+        const line_clock::interval past = clock->take(now);
+        (counts[at]->*which).add(past.run_ns + past.waited_ns);
+        counts[at]->core_ns.add(past.core_ns);
+    }
+    // The same for a wait that may have been none: then its moment belongs to what follows.
+    void charge_any_wait(std::size_t at, own_tally stage_counts::* which, const executor& where) noexcept {
+        if (clock == nullptr || clock->has_waited()) charge_wait(at, which, where.now());
+    }
+    // … in nothing that the account knows.
+    void skip_time(time_point now) noexcept {
+        if (clock == nullptr) last = now;
+        else clock->skip(now);
+    }
+    // Without a clock: what batches are sized by.
+    std::uint64_t since_last(time_point now) noexcept {
+        const auto past = now - std::exchange(last, now);
+        return past.count() > 0 ? static_cast<std::uint64_t>(past.count()) : 0;
     }
     // How many items to take at once.
     [[nodiscard]] std::size_t at_once() const noexcept {
@@ -194,10 +308,10 @@ public:
     task<> emit(payload value) override;
     task<> emit(payload value, ack_ref of) override;
     void count_failed(std::uint64_t items) noexcept override {
-        what_.account.failed.add(items);
+        self_.counts[at_]->failed.add(items);
         current_.ack.fail_some(items);
     }
-    void count_retried(std::uint64_t items) noexcept override { what_.account.retried.add(items); }
+    void count_retried(std::uint64_t items) noexcept override { self_.counts[at_]->retried.add(items); }
     void count_known() noexcept override { known_ = true; }
 
     // For finish(), once the edge in front has ended.
@@ -213,7 +327,10 @@ public:
     void account_for(bool all);
     [[nodiscard]] bool emitted() const noexcept { return emitted_; }
     [[nodiscard]] bool known() const noexcept { return known_; }
-    [[nodiscard]] std::uint64_t downstream_ns() const noexcept { return downstream_ns_; }
+    // Of the item in the stage, so far.
+    std::uint64_t charge_work() noexcept { return own_ns_ += self_.charge_work(at_, engine_.where_.now()); }
+    // It was held back as its policy says.
+    void charge_delay() noexcept { self_.charge_wait(at_, &stage_counts::blocked_ns, engine_.where_.now()); }
 
 private:
     task<> let_go();
@@ -226,7 +343,7 @@ private:
     std::size_t begin_;  // in made_: what has an account already, or is another item's
     bool emitted_ = false;
     bool known_ = false;
-    std::uint64_t downstream_ns_ = 0;
+    std::uint64_t own_ns_ = 0;
     std::vector<item> held_;
 };
 

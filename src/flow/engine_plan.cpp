@@ -11,12 +11,6 @@
 
 namespace leat {
 
-namespace {
-
-std::size_t weight_of_item(const item& each) { return sizeof(item) + each.value.weight(); }
-
-}  // namespace
-
 void flow_engine::resolve() {
     if (graph_.sources.empty()) throw std::invalid_argument("the flow has no source");
     for (const source_node& each : graph_.sources)
@@ -139,18 +133,76 @@ void flow_engine::cut() {
             fresh.most_at_once = std::min(items, leat::most_at_once);
             // A queue for each worker where equal keys go to the same one.
             const std::size_t lanes = order_of(each) == order::key ? fresh.workers : 1;
+            fresh.queue_items = std::max<std::size_t>(1, items / lanes);
+            fresh.queue_bytes = policy.buffer_bytes / lanes + 1;
+            fresh.most_held_bytes = policy.buffer_bytes;
             for (std::size_t i = 0; i < lanes; ++i) {
-                auto [out, in] = channel<item>(
-                    channel_bounds(std::max<std::size_t>(1, items / lanes), policy.buffer_bytes / lanes + 1),
-                    &weight_of_item);
+                auto [out, in] = channel<item>(channel_bounds(fresh.queue_items, fresh.queue_bytes), &weight_of_item);
                 fresh.lanes.push_back({std::move(out), std::move(in)});
             }
         }
+        each.account.of.resize(each.workers());
         of_stage.back()->stages.push_back(&each);
         of_stage.back()->has_deadlines |= each.description.what->has_deadlines();
     }
     connect(of_stage);
     put_in_order();
+    spare_queues();
+    share_bytes();
+}
+
+void flow_engine::share_bytes() noexcept {
+    if (options_.most_bytes == 0) return;
+    double all = 0;
+    for (const segment& each : segments_) {
+        if (each.pulls == nullptr && !each.is_led)
+            all += static_cast<double>(each.queue_bytes) * static_cast<double>(each.lanes.size());
+        if (each.gate) all += static_cast<double>(each.most_held_bytes);
+    }
+    const double share = static_cast<double>(options_.most_bytes) / all;
+    if (share >= 1) return;
+    const auto part = [share](std::size_t& of) {
+        of = std::max<std::size_t>(1, static_cast<std::size_t>(share * static_cast<double>(of)));
+    };
+    for (segment& each : segments_) {
+        part(each.queue_bytes);
+        part(each.most_held_bytes);
+        for (lane_ends& lane : each.lanes) lane.out->set_bounds(channel_bounds(each.queue_items, each.queue_bytes));
+    }
+}
+
+// Which queues are not needed: see invariant 4 of the engine.
+void flow_engine::spare_queues() {
+    const auto may_go_without = [](const outlet& from) {
+        if (!from.is_simple()) return false;
+        const segment& to = *from.ports.front().front().to;
+        return to.feeders == 1 && to.lanes.size() == 1 && !to.has_deadlines && to.full == when_full::wait &&
+               !to.stages.front()->description.policy.own_buffer;
+    };
+    for (feed& each : feeds_) {
+        if (!each.from->what->is_direct() || !may_go_without(each.out)) continue;
+        segment& to = *each.out.ports.front().front().to;
+        if (to.workers == 1) continue;  // the source works beside it
+        each.is_pulled = true;
+        to.pulls = &each;
+    }
+    for (segment& each : segments_) {
+        const node& only = *each.stages.front();
+        each.prepares = each.stages.size() == 1 && each.lanes.size() == 1 &&
+                        only.description.what->items_at_once() != 0 && only.description.policy.timeout.count() == 0 &&
+                        !only.rate && !only.pool;
+        if (!each.prepares) continue;
+        each.taking.emplace(each.workers);
+        each.room.release(each.workers);
+    }
+    for (segment& each : segments_)
+        each.all_direct =
+            std::all_of(each.stages.begin(), each.stages.end(), [](const node* stage) { return stage->direct; });
+    for (segment& each : segments_) {
+        if (!each.gate || !may_go_without(each.out)) continue;
+        segment& to = *each.out.ports.front().front().to;
+        to.is_led = to.workers == 1 && to.all_direct;
+    }
 }
 
 void flow_engine::connect(const std::vector<segment*>& of_stage) {
@@ -158,6 +210,7 @@ void flow_engine::connect(const std::vector<segment*>& of_stage) {
         feed& fresh = feeds_.emplace_back();
         fresh.from = &each;
         fresh.number = static_cast<unsigned>(feeds_.size() - 1);
+        fresh.next = std::uint64_t{fresh.number} << source_output::bits_of_items;
         fresh.out.ports.resize(1);
     }
     for (std::size_t at = 0; at < nodes_.size(); ++at) {

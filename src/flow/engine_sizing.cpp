@@ -47,12 +47,14 @@ task<> flow_engine::size_stages() {
             segment& each = segments_[i];
             stage_sample& one = sample.stages.emplace_back();
             std::uint64_t busy = 0;
-            for (const node* stage : each.stages) busy += stage->account.busy_ns.get();
+            for (const node* stage : each.stages)
+                busy += stage->account.sum(&stage_counts::busy_ns) + stage->account.sum(&stage_counts::io_ns);
             const stage_account& first = each.stages.front()->account;
-            one.items = since(before[i].items, first.in.get());
+            const stage_account& end = each.stages.back()->account;
+            one.items = since(before[i].items, first.sum(&stage_counts::in));
             one.busy_s = seconds(since(before[i].busy, busy));
-            one.starved_s = seconds(since(before[i].starved, first.starved_ns.get()));
-            one.blocked_s = seconds(since(before[i].blocked, each.stages.back()->account.blocked_ns.get()));
+            one.starved_s = seconds(since(before[i].starved, first.sum(&stage_counts::starved_ns)));
+            one.blocked_s = seconds(since(before[i].blocked, end.sum(&stage_counts::blocked_ns)));
             one.jobs = each.wanted;
         }
         const auto change = sizer.observe(sample);

@@ -40,10 +40,10 @@ std::vector<group> groups_of(const report& of) {
         const stage_report& each = of.stages[at];
         here.last = at + 1;
         const double time = workers_of(each) * of.seconds;
-        here.busy += sane(each.busy_s) / time;
+        here.busy += sane(each.useful_s()) / time;
         here.starved += sane(each.starved_s) / time;
         here.blocked += sane(each.blocked_s) / time;
-        if (each.busy_s > of.stages[here.most].busy_s) here.most = at;
+        if (each.useful_s() > of.stages[here.most].useful_s()) here.most = at;
     }
     return all;
 }
@@ -65,7 +65,7 @@ flow_model model_of(const report& of) {
     model.stages.emplace_back("the source", 0, 1);
     model.stages.front().most_jobs = 1;
     double busy_s = 0;
-    for (const stage_report& each : of.stages) busy_s += sane(each.busy_s);
+    for (const stage_report& each : of.stages) busy_s += sane(each.useful_s());
     const double cpu_share = of.cpu_s > 0 && busy_s > 0 ? std::min(1.0, sane(of.cpu_s) / busy_s) : of.cpus > 0 ? 0 : 1;
     double before = static_cast<double>(of.in);
     for (std::size_t at = 0; at < of.stages.size(); ++at) {
@@ -73,7 +73,7 @@ flow_model model_of(const report& of) {
         const auto given = static_cast<double>(each.in);
         model.stages.back().fan_out = before > 0 ? given / before : 0;
         if (given > 0) before = given;
-        model_stage& one = model.stages.emplace_back(each.name, given > 0 ? sane(each.busy_s) / given : 0,
+        model_stage& one = model.stages.emplace_back(each.name, given > 0 ? sane(each.useful_s()) / given : 0,
                                                      static_cast<unsigned>(workers_of(each)));
         const unsigned per_job = std::max(1U, each.workers / std::max(1U, each.jobs));
         one.most_jobs = each.most_jobs > 4096 ? 0 : each.most_jobs * per_job;
@@ -173,16 +173,17 @@ std::string explain(const report& of) {
     if (of.in < few) text += fmt::format("  (of {} items only: the figures say little)\n", of.in);
     std::size_t widest = 5;
     for (const stage_report& each : of.stages) widest = std::max(widest, each.name.size());
-    text += fmt::format("  {:<{}} {:>5} {:>10} {:>18} {:>6} {:>8} {:>8}\n", "stage", widest, "jobs", "an item",
-                        "could do", "busy", "starved", "blocked");
+    text += fmt::format("  {:<{}} {:>5} {:>10} {:>18} {:>6} {:>6} {:>6} {:>8} {:>8}\n", "stage", widest, "jobs",
+                        "an item", "could do", "busy", "io", "core", "starved", "blocked");
     for (std::size_t each = 0; each < of.stages.size(); ++each) {
         const stage_report& stage = of.stages[each];
         const double time = workers_of(stage) * of.seconds;
         const double capacity = told.stages[each + 1].capacity;
-        text += fmt::format("  {:<{}} {:>5} {:>10} {:>18} {:>6} {:>8} {:>8}\n", stage.name, widest,
+        text += fmt::format("  {:<{}} {:>5} {:>10} {:>18} {:>6} {:>6} {:>6} {:>8} {:>8}\n", stage.name, widest,
                             model.stages[each + 1].fused ? "\"" : std::to_string(stage.jobs),
                             time_text(model.stages[each + 1].service_s),
                             std::isfinite(capacity) ? rate_text(capacity) : "-", percent(sane(stage.busy_s) / time),
+                            percent(sane(stage.io_s) / time), percent(sane(stage.core_s) / time),
                             percent(sane(stage.starved_s) / time), percent(sane(stage.blocked_s) / time));
     }
     return text;

@@ -396,6 +396,7 @@ void reader::make(flow_file& into) {
     if (header_.has("state")) flow.state = header_.text("state");
     flow.ordered = order_named(header_.text("order"));
     if (header_.has("window")) flow.window = static_cast<std::size_t>(header_.integer("window"));
+    if (header_.has("bytes")) flow.most_bytes = header_.size("bytes");
     if (header_.has("drain")) flow.drain_timeout = header_.duration("drain");
     if (header_.has("retry_budget")) flow.retry_share = header_.number("retry_budget");
     flow.pools.assign(pools_.begin(), pools_.end());
@@ -420,6 +421,14 @@ void reader::make(flow_file& into) {
             options_.error(each.place_of("jobs"),
                            fmt::format("'jobs' in {}: found {}, expected at most {}: it has to see all items",
                                        each.where, asked.max, each.made->most_jobs()));
+        if (each.made != nullptr && each.what.options.text("placement") == "cluster" &&
+            (each.role == component_role::sink || each.made->most_jobs() == 1 || each.made->ports() != 1))
+            options_.error(
+                each.place_of("placement"),
+                fmt::format("'placement' in {}: a '{}' cannot be on the cluster: {}", each.where, each.what.kind->name,
+                            each.role == component_role::sink
+                                ? "what the flow makes is kept where it is run"
+                                : "it has to see all items, or sends them different ways"));
         stage_node node{each.what.name, each.made, each.what.policy, {}, each.role == component_role::sink};
         for (const flow_way& way : each.from) {
             node.from.push_back(places[way.node]);
@@ -512,6 +521,7 @@ flow_options prepare_flow(const flow_file& file, journal* kept, journal_mode mod
     const flow_description& flow = file.description;
     flow_options options;
     options.window = flow.window;
+    options.most_bytes = flow.most_bytes;
     options.drain_timeout = flow.drain_timeout;
     options.retry_share = flow.retry_share;
     for (const auto& [name, places] : flow.pools) options.pools.emplace_back(name, std::make_shared<semaphore>(places));

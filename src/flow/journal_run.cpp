@@ -36,6 +36,19 @@ std::uint64_t content_of(payload& value) {
 
 }  // namespace
 
+task<std::uint64_t> journal::async_begin(journal_mode mode, const std::string& flow) {
+    const auto call = [&] { return begin(mode, flow); };
+    co_return co_await blocking(call);
+}
+task<> journal::async_write(const journal_batch& batch) {
+    const auto call = [&] { write(batch); };
+    co_await blocking(call);
+}
+task<> journal::async_end(std::string_view how) {
+    const auto call = [&] { end(how); };
+    co_await blocking(call);
+}
+
 // --- Sinks ---
 
 class journal_run::stage_journal final : public sink_journal {
@@ -298,8 +311,7 @@ journal_run::journal_run(journal& kept, const flow_options& options)
 journal_run::~journal_run() = default;
 
 task<> journal_run::begin() {
-    const auto begin = [this] { return kept_.begin(mode_, flow_); };
-    number_ = co_await blocking(begin);
+    number_ = co_await kept_.async_begin(mode_, flow_);
     looks_up_ = mode_ == journal_mode::resume;
 }
 
@@ -503,15 +515,20 @@ journal_run::outgoing journal_run::take() {
     return all;
 }
 
-void journal_run::write(const outgoing& what) {
-    for (const auto& each : before_write_) each();
-    kept_.write(what.batch);
-    for (const auto& each : what.then) each();
-}
-
 task<> journal_run::write_away(const outgoing& what) {
-    const auto write = [this, &what] { this->write(what); };
-    co_await blocking(write);
+    if (!before_write_.empty()) {
+        const auto before = [this] {
+            for (const auto& each : before_write_) each();
+        };
+        co_await blocking(before);
+    }
+    co_await kept_.async_write(what.batch);
+    if (!what.then.empty()) {
+        const auto after = [&what] {
+            for (const auto& each : what.then) each();
+        };
+        co_await blocking(after);
+    }
 }
 
 task<> journal_run::flush() {
@@ -547,10 +564,7 @@ task<> journal_run::write_along() {
     }
 }
 
-task<> journal_run::end(std::string_view how) {
-    const auto end = [this, how] { kept_.end(how); };
-    co_await blocking(end);
-}
+task<> journal_run::end(std::string_view how) { return kept_.async_end(how); }
 
 void journal_run::wake() noexcept {
     {

@@ -102,7 +102,6 @@ private:
     void advance();
     void let_all_go();
     outgoing take();
-    void write(const outgoing& what);
     task<> write_away(const outgoing& what);
     void wake() noexcept;
     void fail_with_current_exception() noexcept;

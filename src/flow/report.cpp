@@ -65,6 +65,8 @@ std::string report::to_json() const {
         if (each.most_jobs != 0) one["most_jobs"] = each.most_jobs;
         if (each.fused) one["fused"] = true;
         one["busy_s"] = each.busy_s;
+        one["io_s"] = each.io_s;
+        one["core_s"] = each.core_s;
         one["starved_s"] = each.starved_s;
         one["blocked_s"] = each.blocked_s;
         one["p50_ms"] = each.p50_ms;
@@ -102,19 +104,20 @@ std::string report::to_text() const {
     if (resumed != 0) text += fmt::format("  of the skipped {} were done in earlier runs\n", count_text(resumed));
     std::size_t widest = 5;
     for (const stage_report& each : stages) widest = std::max(widest, each.name.size());
-    text += fmt::format("  {:<{}} {:>4} {:>10} {:>10} {:>8} {:>7} {:>6} {:>6}  {:>5} {:>7} {:>7} {:>9} {:>9}\n",
-                        "stage", widest, "jobs", "in", "out", "skipped", "retried", "dead", "failed", "busy", "starved",
-                        "blocked", "p50", "p99");
+    text +=
+        fmt::format("  {:<{}} {:>4} {:>10} {:>10} {:>8} {:>7} {:>6} {:>6}  {:>5} {:>5} {:>5} {:>7} {:>7} {:>9} {:>9}\n",
+                    "stage", widest, "jobs", "in", "out", "skipped", "retried", "dead", "failed", "busy", "io", "core",
+                    "starved", "blocked", "p50", "p99");
     for (const stage_report& each : stages) {
         const auto share = [&](double part) {
-            const double all = each.busy_s + each.starved_s + each.blocked_s;
+            const double all = each.useful_s() + each.core_s + each.starved_s + each.blocked_s;
             return all > 0 ? fmt::format("{:.0f}%", 100 * part / all) : std::string("-");
         };
-        text += fmt::format("  {:<{}} {:>4} {:>10} {:>10} {:>8} {:>7} {:>6} {:>6}  {:>5} {:>7} {:>7} {:>9} {:>9}\n",
-                            each.name, widest, each.jobs, count_text(each.in), count_text(each.out),
-                            count_text(each.skipped), each.retried, each.dead, each.failed, share(each.busy_s),
-                            share(each.starved_s), share(each.blocked_s), milliseconds(each.p50_ms),
-                            milliseconds(each.p99_ms));
+        text += fmt::format(
+            "  {:<{}} {:>4} {:>10} {:>10} {:>8} {:>7} {:>6} {:>6}  {:>5} {:>5} {:>5} {:>7} {:>7} {:>9} {:>9}\n",
+            each.name, widest, each.jobs, count_text(each.in), count_text(each.out), count_text(each.skipped),
+            each.retried, each.dead, each.failed, share(each.busy_s), share(each.io_s), share(each.core_s),
+            share(each.starved_s), share(each.blocked_s), milliseconds(each.p50_ms), milliseconds(each.p99_ms));
     }
     if (cpu_s > 0 && seconds > 0) {
         text += fmt::format("  used {:.2f} ", cpu_s / seconds);

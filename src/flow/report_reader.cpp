@@ -92,6 +92,8 @@ stage_report stage_of(const boost::json::value& of, std::size_t number) {
     from.read_count("most_jobs", r.most_jobs);
     from.read("fused", r.fused);
     from.read("busy_s", r.busy_s);
+    from.read("io_s", r.io_s);
+    from.read("core_s", r.core_s);
     from.read("starved_s", r.starved_s);
     from.read("blocked_s", r.blocked_s);
     from.read("p50_ms", r.p50_ms);

@@ -23,12 +23,14 @@ task<> stage_worker::process(item& in, emitter& out) {
             break;
     }
 }
+task<> stage_worker::prepare(std::span<item>, bool) { co_return; }
 task<> stage_worker::finish(emitter&) { co_return; }
 task<> stage_worker::due(emitter&) { co_return; }
 task<> stage_worker::close() { co_return; }
 void stage::adopt(stage_policy&) {}
 void stage::use_state(const std::string&, const std::string&) {}
 void stage::use_journal(sink_journal&) {}
+bool source::pull(std::vector<item>&, std::size_t) { bug("pull() of a source that is not direct"); }
 task<> source_output::emit_many(std::vector<item>& items, listener& told) {
     for (item& each : items) co_await emit(std::move(each.value), told);
     items.clear();

@@ -1,11 +1,13 @@
 // stage_account: the counts and times of one stage while it runs. Written by its workers, read by reports and progress.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 
 #include <leat/flow/report.hpp>
 
@@ -58,25 +60,54 @@ private:
     std::atomic<std::uint64_t> value_{0};
 };
 
+// A tally that one writes at a time: no locked instruction, and no cache line that several write.
+class own_tally {
+public:
+    void add(std::uint64_t n = 1) noexcept { value_.store(get() + n, std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+private:
+    std::atomic<std::uint64_t> value_{0};
+};
+
+// Of one worker in one stage. The times are parts of the worker's life, without a gap.
+struct alignas(64) stage_counts {
+    own_tally in, out, skipped, retried, dead, failed;
+    own_tally busy_ns;     // in the stage, on a CPU
+    own_tally io_ns;       // in the stage, waiting for something
+    own_tally core_ns;     // ready, without a CPU
+    own_tally starved_ns;  // waiting for input
+    own_tally blocked_ns;  // waiting for what follows, for its turn, or since its policy says so
+};
+
 struct stage_account {
-    tally in, out, skipped, retried, dead, failed;
-    tally busy_ns, starved_ns, blocked_ns;
+    std::deque<stage_counts> of;  // the workers
+    tally dropped;                // by who found no room in front of the stage; of the skipped
+    tally lent_ns;                // by workers that waited for input to those that held more than one item
     latency_histogram latency;
 
+    [[nodiscard]] std::uint64_t sum(own_tally stage_counts::* which) const noexcept {
+        std::uint64_t all = 0;
+        for (const stage_counts& each : of) all += (each.*which).get();
+        return all;
+    }
     [[nodiscard]] stage_report report(const std::string& name, unsigned jobs, unsigned workers) const {
+        const auto seconds = [this](own_tally stage_counts::* which) { return static_cast<double>(sum(which)) * 1e-9; };
         stage_report r;
         r.name = name;
-        r.in = in.get();
-        r.out = out.get();
-        r.skipped = skipped.get();
-        r.retried = retried.get();
-        r.dead = dead.get();
-        r.failed = failed.get();
+        r.in = sum(&stage_counts::in);
+        r.out = sum(&stage_counts::out);
+        r.skipped = sum(&stage_counts::skipped) + dropped.get();
+        r.retried = sum(&stage_counts::retried);
+        r.dead = sum(&stage_counts::dead);
+        r.failed = sum(&stage_counts::failed);
         r.jobs = jobs;
         r.workers = workers;
-        r.busy_s = static_cast<double>(busy_ns.get()) * 1e-9;
-        r.starved_s = static_cast<double>(starved_ns.get()) * 1e-9;
-        r.blocked_s = static_cast<double>(blocked_ns.get()) * 1e-9;
+        r.busy_s = seconds(&stage_counts::busy_ns);
+        r.io_s = seconds(&stage_counts::io_ns);
+        r.core_s = seconds(&stage_counts::core_ns);
+        r.starved_s = std::max(0.0, seconds(&stage_counts::starved_ns) - static_cast<double>(lent_ns.get()) * 1e-9);
+        r.blocked_s = seconds(&stage_counts::blocked_ns);
         r.p50_ms = latency.percentile(0.50) * 1e-6;
         r.p99_ms = latency.percentile(0.99) * 1e-6;
         return r;

@@ -192,4 +192,22 @@ TEST_F(saved_bloom_filter, is_left_alone_when_a_new_one_cannot_be_written) {
     EXPECT_FALSE(std::filesystem::exists(folder_ / "taken.part"));
 }
 
+TEST(bloom_filter, a_filter_in_a_message_is_the_same_filter) {
+    leat::bloom_filter made(1000, 1e-3);
+    for (std::uint64_t key = 0; key < 500; ++key) made.insert(key);
+    const std::string bytes = made.to_bytes(7);
+    const auto again = leat::bloom_filter::from_bytes(bytes);
+    ASSERT_TRUE(again);
+    EXPECT_EQ(again->mark, 7U);
+    EXPECT_TRUE(again->filter == made);
+    EXPECT_EQ(again->filter.keys(), 500U);
+    for (std::size_t size = 0; size < bytes.size(); ++size)
+        EXPECT_FALSE(leat::bloom_filter::from_bytes(std::string_view(bytes).substr(0, size)));
+    std::string bent = bytes;
+    bent[bent.size() / 2] = static_cast<char>(bent[bent.size() / 2] ^ 1);
+    const auto damaged = leat::bloom_filter::from_bytes(bent);
+    ASSERT_FALSE(damaged);
+    EXPECT_NE(damaged.error().find("damaged"), std::string::npos);
+}
+
 }  // namespace

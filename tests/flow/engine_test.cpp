@@ -1,12 +1,15 @@
 // The laws of the engine, through run_flow: the account adds up, order, policies, acks, bounds, ends.
 #include <leat/flow/flow.hpp>
 #include <leat/leat.hpp>
+#include <leat/runtime/sim.hpp>
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <ranges>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -72,6 +75,73 @@ TEST_P(engine, order_none_gives_every_item_once) {
     run(std::move(graph));
     std::sort(got.begin(), got.end());
     EXPECT_EQ(got, numbers(5000));
+}
+
+TEST_P(engine, a_range_in_front_of_a_parallel_stage_is_asked_for_an_item_when_a_worker_wants_one) {
+    constexpr std::size_t window = 8;
+    std::atomic<int> made = 0;
+    std::atomic<int> stored = 0;
+    int most = 0;
+    leat::flow_options options;
+    options.window = window;
+    auto numbered = std::views::iota(0, 3000) | std::views::transform([&](int value) {
+                        most = std::max(most, ++made - stored);
+                        return value;
+                    });
+    std::vector<int> got;
+    const report done = run(leat::from(numbered) | leat::map("slow", dawdle).concurrency(4) |
+                                leat::for_each("store",
+                                               [&](int value) {
+                                                   got.push_back(value);
+                                                   ++stored;
+                                               }),
+                            options);
+    EXPECT_EQ(got, numbers(3000));
+    EXPECT_EQ(done.in, 3000U);
+    // Those within the window, and what each worker has just taken and may not begin.
+    EXPECT_LE(most, static_cast<int>(window + 4 * window / 4));
+}
+
+TEST_P(engine, a_range_that_throws_fails_the_flow) {
+    auto torn = std::views::iota(0, 100) | std::views::transform([](int value) {
+                    if (value == 50) throw std::runtime_error("a torn page");
+                    return value;
+                });
+    const report done =
+        run(leat::from(torn) | leat::map("more", dawdle).concurrency(3) | leat::for_each("store", [](int) {}));
+    EXPECT_EQ(done.end, flow_end::failed);
+    EXPECT_EQ(done.error, "source: a torn page");
+}
+
+TEST_P(engine, serial_stages_behind_an_ordered_one_see_one_item_at_a_time_in_order) {
+    std::vector<int> seen;
+    std::atomic<int> inside = 0;
+    std::vector<int> got;
+    const auto alone = [&](int value) {
+        EXPECT_EQ(++inside, 1);
+        seen.push_back(value);
+        --inside;
+        return value;
+    };
+    const report done = run(leat::from(numbers(4000)) | leat::map("slow", dawdle).concurrency(4) |
+                            leat::map("alone", alone).concurrency(1) | leat::map("again", dawdle).concurrency(3) |
+                            leat::for_each("store", [&](int value) { got.push_back(value); }));
+    EXPECT_EQ(seen, numbers(4000));
+    EXPECT_EQ(got, numbers(4000));
+    EXPECT_EQ(stage_of(done, "alone").out, 4000U);
+}
+
+TEST_P(engine, an_error_in_a_stage_that_others_lead_fails_the_flow) {
+    for (const int bad : {0, 1, 500, 1999}) {
+        const report done = run(leat::from(numbers(2000)) | leat::map("slow", dawdle).concurrency(4) |
+                                leat::for_each("store", [&](int value) {
+                                    if (value == bad) throw std::runtime_error("no room");
+                                }));
+        EXPECT_EQ(done.end, flow_end::failed);
+        EXPECT_NE(done.error.find("no room"), std::string::npos) << done.error;
+        EXPECT_EQ(done.failed, 1U);
+        EXPECT_EQ(done.out, static_cast<std::uint64_t>(bad));
+    }
 }
 
 TEST_P(engine, items_left_out_release_their_place_in_the_order) {
@@ -486,6 +556,83 @@ TEST_P(engine, a_finish_that_throws_fails_the_flow) {
     EXPECT_EQ(w.closed, 6);
 }
 
+// --- Batches ---
+
+// Counts what it holds, and makes of each batch what process() gives one by one.
+class batched_stage : public leat::stage {
+public:
+    explicit batched_stage(unsigned places) : places_(places) {}
+    task<std::unique_ptr<leat::stage_worker>> open() override { co_return std::make_unique<worker>(*this); }
+    unsigned most_jobs() const noexcept override { return 1; }
+    unsigned items_per_job() const noexcept override { return places_; }
+    std::size_t items_at_once() const noexcept override { return 16; }
+    std::atomic<unsigned> holds{0}, held_most{0}, largest{0}, batches{0};
+
+private:
+    class worker : public leat::stage_worker {
+    public:
+        explicit worker(batched_stage& of) : of_(of) {}
+        task<> prepare(std::span<leat::item> batch, bool) override {
+            const auto count = static_cast<unsigned>(batch.size());
+            raise(of_.held_most, of_.holds += count);
+            raise(of_.largest, count);
+            ++of_.batches;
+            for (leat::item& each : batch) made_.push_back(each.value.as<int>() * 2);
+            co_await dawdle(made_.front());
+            if (made_.front() > 8000) throw std::runtime_error("cannot prepare");
+            of_.holds -= count;
+        }
+        task<> process(leat::item& in, leat::emitter& out) override {
+            const int prepared = made_.front();
+            made_.pop_front();
+            EXPECT_EQ(prepared, in.value.as<int>() * 2);
+            if (prepared % 14 == 0) throw std::invalid_argument("a seven");
+            co_await out.emit(leat::payload(prepared));
+        }
+
+    private:
+        static void raise(std::atomic<unsigned>& to, unsigned value) {
+            unsigned now = to;
+            while (now < value && !to.compare_exchange_weak(now, value)) {
+            }
+        }
+        batched_stage& of_;
+        std::deque<int> made_;
+    };
+    const unsigned places_;
+};
+
+TEST_P(engine, a_stage_that_asks_for_batches_gets_them_and_holds_no_more_items_than_it_may) {
+    for (const leat::order ordered : {leat::order::input, leat::order::none}) {
+        const auto what = std::make_shared<batched_stage>(40);
+        std::vector<int> got;
+        const report done = run(leat::from(numbers(4000)) |
+                                leat::through<int>("batched", what).order(ordered).on_error(on_error::skip) |
+                                leat::for_each("store", [&](int v) { got.push_back(v / 2); }));
+        EXPECT_EQ(done.end, flow_end::complete) << done.error;
+        EXPECT_EQ(done.skipped, 572U);
+        std::vector<int> wanted = numbers(4000);
+        std::erase_if(wanted, [](int v) { return v % 7 == 0; });
+        if (ordered == leat::order::none) std::sort(got.begin(), got.end());
+        EXPECT_EQ(got, wanted);
+        EXPECT_LE(what->held_most, 40U);
+        EXPECT_EQ(what->largest, 16U);
+        EXPECT_LT(what->batches, 2000U);
+        const leat::stage_report& stage = stage_of(done, "batched");
+        EXPECT_EQ(stage.in, 4000U);
+        EXPECT_GE(stage.starved_s, 0.0);
+    }
+}
+
+TEST_P(engine, what_prepare_throws_fails_the_flow) {
+    const report done =
+        run(leat::from(numbers(5000)) |
+            leat::through<int>("batched", std::make_shared<batched_stage>(40)).on_error(on_error::skip) |
+            leat::for_each("store", [](int) {}));
+    EXPECT_EQ(done.end, flow_end::failed);
+    EXPECT_EQ(done.error, "batched: cannot prepare");
+}
+
 class replaying_source : public leat::source, public leat::source_output::listener {
 public:
     task<> run(leat::source_output& out) override {
@@ -524,6 +671,124 @@ TEST_P(engine, a_source_that_can_replay_learns_the_fate_of_each_item_once) {
                                            : fate::committed;
         EXPECT_EQ(source->told[i], std::pair(i, expected));
     }
+}
+
+TEST_P(engine, what_waits_in_a_flow_weighs_no_more_than_its_budget) {
+    // The first item is slow, so that what comes behind it waits for its turn; the sink is slow, so that queues fill.
+    std::atomic<std::size_t> alive = 0;
+    std::size_t most = 0;
+    struct heavy {
+        heavy(std::atomic<std::size_t>& of, std::size_t bytes) : alive(&of), content(bytes, 'x') { of += bytes; }
+        heavy(heavy&& other) noexcept : alive(std::exchange(other.alive, nullptr)), content(std::move(other.content)) {}
+        heavy& operator=(heavy&&) = delete;
+        ~heavy() {
+            if (alive != nullptr) *alive -= content.size();
+        }
+        [[nodiscard]] std::size_t weight() const { return content.size(); }
+        std::atomic<std::size_t>* alive;
+        std::string content;
+    };
+    constexpr std::size_t each = 10'000;
+    constexpr std::size_t budget = 20 * each;
+    leat::flow_options options;
+    options.most_bytes = budget;
+    const report done = run(leat::from(std::views::iota(0, 2000)) |
+                                leat::map("make",
+                                          [&](int number) -> task<heavy> {
+                                              for (int i = 0; i < (number % 50 == 0 ? 200 : 1); ++i)
+                                                  co_await leat::this_task::yield();
+                                              co_return heavy(alive, each);
+                                          })
+                                    .concurrency(8) |
+                                leat::for_each("slow",
+                                               [&](const heavy&) -> task<> {
+                                                   most = std::max(most, alive.load());
+                                                   co_await leat::this_task::yield();
+                                               })
+                                    .buffer(1000),
+                            options);
+    EXPECT_EQ(done.out, 2000U);
+    // Beside what waits: one that each worker has in its hands, and the batch that the sink took.
+    EXPECT_LE(most, budget + (8 + 64) * each);
+    EXPECT_GE(most, budget / 4);
+}
+
+// --- The account of time ---
+
+double parts(const leat::stage_report& of) { return of.busy_s + of.io_s + of.core_s + of.starved_s + of.blocked_s; }
+
+TEST(engine_account, the_time_of_each_worker_falls_into_five_parts_without_a_gap) {
+    // In virtual time nothing takes any but what waits for it.
+    report done;
+    const auto program = [&done]() -> task<> {
+        auto graph = leat::from(std::views::iota(0, 100)) |
+                     leat::map("fetch",
+                               [](int value) -> task<int> {
+                                   co_await leat::sleep_for(10ms);
+                                   co_return value;
+                               })
+                         .concurrency(2) |
+                     leat::for_each("store", [](int) -> task<> { co_await leat::sleep_for(8ms); }).buffer(4);
+        done = co_await leat::run_flow(std::move(graph));
+    };
+    (void)leat::sim::run({.seed = 7}, program);
+    const auto& fetch = stage_of(done, "fetch");
+    const auto& store = stage_of(done, "store");
+    EXPECT_NEAR(fetch.io_s, 1.0, 1e-6);
+    EXPECT_NEAR(store.io_s, 0.8, 1e-6);
+    EXPECT_NEAR(fetch.busy_s + store.busy_s, 0, 1e-6);
+    EXPECT_NEAR(parts(store), done.seconds, 1e-6);
+    EXPECT_NEAR(store.starved_s, done.seconds - 0.8, 1e-6);
+    EXPECT_GT(fetch.blocked_s, 0.1);  // the sink is the slower one
+    EXPECT_LE(parts(fetch), 2 * done.seconds + 1e-6);
+    EXPECT_GE(parts(fetch), 2 * done.seconds - 0.1);  // its workers end a little before the sink
+}
+
+TEST(engine_account, a_delay_before_a_retry_counts_as_blocked_and_so_does_a_rate) {
+    report done;
+    const auto program = [&done]() -> task<> {
+        std::set<int> failed;
+        auto graph = leat::from(std::views::iota(0, 10)) |
+                     leat::map("flaky",
+                               [&failed](int value) -> task<int> {
+                                   co_await leat::sleep_for(1ms);
+                                   if (failed.insert(value).second) throw std::runtime_error("not yet");
+                                   co_return value;
+                               })
+                         .concurrency(1)
+                         .retry(2, 100ms) |
+                     leat::for_each("slow", [](int) -> task<> { co_return; }).rate(20);
+        done = co_await leat::run_flow(std::move(graph));
+    };
+    (void)leat::sim::run({.seed = 7}, program);
+    EXPECT_NEAR(stage_of(done, "flaky").io_s, 0.020, 1e-6);
+    EXPECT_NEAR(stage_of(done, "flaky").blocked_s, 1.0, 0.21);  // with the jitter of the delays
+    EXPECT_NEAR(parts(stage_of(done, "slow")), done.seconds, 1e-6);
+    EXPECT_EQ(done.out, 10U);
+}
+
+TEST_P(engine, time_on_a_cpu_is_told_from_time_that_waits) {
+    const auto spin = [](int value) {
+        const auto end = std::chrono::steady_clock::now() + 200us;
+        while (std::chrono::steady_clock::now() < end) {
+        }
+        return value;
+    };
+    const report done = run(leat::from(numbers(200)) | leat::map("spins", spin).concurrency(2) |
+                            leat::map("sleeps",
+                                      [](int value) -> task<int> {
+                                          co_await leat::sleep_for(1ms);
+                                          co_return value;
+                                      })
+                                .concurrency(8) |
+                            leat::for_each("store", [](int) {}));
+    const auto& spins = stage_of(done, "spins");
+    const auto& sleeps = stage_of(done, "sleeps");
+    EXPECT_GE(spins.busy_s + spins.core_s, 0.8 * 200 * 200e-6);  // a busy machine takes the CPU away now and then
+    EXPECT_LE(spins.io_s, 0.5 * (spins.busy_s + spins.core_s));
+    EXPECT_GE(sleeps.io_s, 200 * 1e-3);
+    EXPECT_LE(sleeps.busy_s, 0.5 * sleeps.io_s);
+    for (const auto& each : done.stages) EXPECT_LE(parts(each), each.workers * done.seconds * 1.001) << each.name;
 }
 
 // --- Bounds ---

@@ -224,10 +224,11 @@ TEST(flow_file, mistakes_are_named_with_place_and_words) {
          "program, as "
          "exec = [\"…\"], or a function in C++, as map<fn>(\"…\").on(processes(n))\n"},
         {with("placement = 'cluster'"),
-         "f.toml:6:13: 'placement' in [[stage]] 1: \"cluster\" is not supported yet; expected \"threads\" or "
-         "\"processes\"\n"},
+         "f.toml:6:13: 'placement' in [[stage]] 1: a 'dedup' cannot be on the cluster: it has to see all items, or "
+         "sends them different ways\n"},
         {with("placement = 'moon'"),
-         "f.toml:6:13: 'placement' in [[stage]] 1: found \"moon\", expected \"threads\" or \"processes\"\n"},
+         "f.toml:6:13: 'placement' in [[stage]] 1: found \"moon\", expected \"threads\", \"processes\" or "
+         "\"cluster\"\n"},
         {"[flow]\nwindow=0\n" + with(""),
          "f.toml:2:8: 'window' in [flow]: found the number 0, expected a whole number from 1 to"},
         {with("filter = { confirm = 'maybe' }"),

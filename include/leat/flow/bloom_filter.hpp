@@ -92,6 +92,9 @@ public:
     // Reads what save() has written. The error is a sentence that begins with the path: there is no such file, it is no saved
     // filter, of a newer version, truncated, damaged. Blocks.
     [[nodiscard]] static expected<saved, std::string> load(const std::string& path);
+    // The same in a message: what save() would write. The error of from_bytes() is a sentence, too.
+    [[nodiscard]] std::string to_bytes(std::uint64_t mark = 0) const;
+    [[nodiscard]] static expected<saved, std::string> from_bytes(std::string_view bytes);
 
     bool operator==(const bloom_filter& other) const noexcept;
 
@@ -111,6 +114,8 @@ private:
     };
 
     bloom_filter(std::uint64_t items, double rate, shape with);
+    template <class Read>
+    static expected<saved, std::string> read_saved(const std::string& name, std::uint64_t size, const Read& read);
     static shape shape_for(std::uint64_t items, double rate);
     [[nodiscard]] static bloom_filter checked(std::uint64_t items, double rate);
 

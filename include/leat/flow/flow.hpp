@@ -248,6 +248,16 @@ public:
         for (auto&& each : items_)
             if (out.put(payload(std::forward<decltype(each)>(each)))) co_await out.flush();
     }
+    bool is_direct() const noexcept override { return true; }
+    bool pull(std::vector<item>& to, std::size_t most) override {
+        for (; most > 0; --most) {
+            if (at_) ++*at_;  // not before the next is wanted: it may take its time
+            else at_.emplace(std::ranges::begin(items_));
+            if (*at_ == std::ranges::end(items_)) return false;
+            to.emplace_back().value = payload(**at_);
+        }
+        return true;
+    }
     std::optional<std::uint64_t> total() const noexcept override {
         if constexpr (std::ranges::sized_range<const Range>) return std::ranges::size(items_);
         else return std::nullopt;
@@ -255,6 +265,7 @@ public:
 
 private:
     Range items_;
+    std::optional<std::ranges::iterator_t<Range>> at_;  // of pull(); none: it was not called
 };
 
 }  // namespace detail

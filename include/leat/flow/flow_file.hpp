@@ -51,6 +51,7 @@ struct flow_description {
     std::string state;  // a directory; empty: none
     order ordered = order::input;
     std::size_t window = 0;
+    std::size_t most_bytes = 0;
     std::chrono::nanoseconds drain_timeout{0};
     double retry_share = 0;
     std::vector<std::pair<std::string, unsigned>> pools;

@@ -129,6 +129,13 @@ public:
     virtual void for_each_letter(std::int64_t behind, const std::function<bool(kept_letter&&)>& call) = 0;
     // Which one it is, the same in each run: a path.
     [[nodiscard]] virtual std::string name() const = 0;
+
+    // begin(), write() and end() as a run calls them. These hand the blocking ones to a thread that may block; a journal that
+    // waits on a network overrides them, and is asked for nothing else that blocks. The last two are shielded from stop requests,
+    // so they end by themselves. The arguments outlive the call.
+    virtual task<std::uint64_t> async_begin(journal_mode mode, const std::string& flow);
+    virtual task<> async_write(const journal_batch& batch);
+    virtual task<> async_end(std::string_view how);
 };
 
 // The journal in a state directory, which is made when it is not there: journal.db, and a lock that is held as long as this

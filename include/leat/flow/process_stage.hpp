@@ -54,6 +54,11 @@ struct named_map_stage : stage_settings<named_map_stage<Function>> {
         place = std::move(where.pool);
         return std::move(*this);
     }
+    // In a place that another layer knows, the cluster: what on_place(stage, where) makes of it, found beside `where`.
+    template <class Place>
+    auto on(Place where) && {
+        return on_place(std::move(*this), std::move(where));
+    }
     // How many items a process is given before it has answered the first. With 1 none waits for another, and quick ones are slow.
     named_map_stage per_process(unsigned items) && {
         if (items == 0) throw std::invalid_argument("per_process(0): a process needs an item");

@@ -23,10 +23,16 @@ struct stage_report {
     unsigned workers = 1;    // items at work at a time: jobs, times what a job holds
     unsigned most_jobs = 0;  // it can have; 0: not known
     bool fused = false;      // its items stayed with the worker that did the stage before: the two share their workers
-    double busy_s = 0;       // its workers' time in the stage itself, processes and I/O it waits for included
-    double starved_s = 0;    // waiting for input
-    double blocked_s = 0;    // waiting for what follows, or for its turn
-    double p50_ms = 0;       // of the time an item takes in the stage, all attempts
+    // Its workers' time, in five parts without a gap. Of fused stages each has its own in the first three; the first waits for
+    // input, and the last for what follows.
+    double busy_s = 0;     // in the stage itself, on a CPU
+    double io_s = 0;       // in the stage itself, waiting: for I/O, processes, locks
+    double core_s = 0;     // ready, and waiting for a CPU
+    double starved_s = 0;  // waiting for input
+    double blocked_s =
+        0;  // waiting for what follows, for its turn, or as its policy says (rate, pool, delay of a retry)
+    [[nodiscard]] double useful_s() const noexcept { return busy_s + io_s; }
+    double p50_ms = 0;  // of the time an item takes in the stage, all attempts
     double p99_ms = 0;
 };
 

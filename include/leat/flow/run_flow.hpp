@@ -70,6 +70,9 @@ struct flow_options {
     std::function<void(const dead_letter&)> dead_letters;
     // How far ordered output may lag behind the first item that is not done, in items; 0: max(64, 4 * jobs) a stage.
     std::size_t window = 0;
+    // The most bytes that may wait in all queues, and for their turn in an order, together: each of those places gets its part of
+    // it, in the measure of its own bound. 0: no other bound than theirs. An item that is larger than a place waits alone.
+    std::size_t most_bytes = 0;
     // How long a drain may take: then the flow is stopped, and what is left is unfinished. 0: as long as it needs.
     duration drain_timeout{0};
     // The most retries, as a share of the items that came in so far, beyond the first ten; 0: no limit. So a service that is

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -98,6 +99,11 @@ public:
     // many items in turn, which costs a few nanoseconds each; process() does the same with one.
     virtual made transform(item& in, bool may_consume);
 
+    // Of a stage with items_at_once(): called with the items of a batch before process() of each of them in turn, on the same
+    // line: what takes long may be begun, and waited for, for all of them together. `may_consume` as in transform(). What is to
+    // fail an item is thrown by its process(); what is thrown here fails the flow.
+    virtual task<> prepare(std::span<item> batch, bool may_consume);
+
     // One attempt at one item. Throws to fail it (permanent_error: without retries). A stage that emits nothing for an item
     // has left it out: counted as skipped. A stage that holds the item for later (a batch, a sink that commits later) moves
     // `in.ack` away, and answers for it.
@@ -138,6 +144,11 @@ public:
     [[nodiscard]] virtual unsigned most_jobs() const noexcept { return stage_policy::most_jobs; }
     // How many items a job holds at a time: more than 1 where a job is a process that is given a window of them.
     [[nodiscard]] virtual unsigned items_per_job() const noexcept { return 1; }
+    // More than 0 where that many items, taken by one worker at a time and given to prepare(), cost less than as many workers with
+    // an item each: all workers together then hold jobs * items_per_job() items. Asked before each batch, by one at a time. Where
+    // the order goes by keys, or the policy has a rate, a pool, a timeout or its stage shares its workers with another, batches
+    // are not made, and nobody calls prepare().
+    [[nodiscard]] virtual std::size_t items_at_once() const noexcept { return 0; }
     // True when its workers have deadlines. Only for a stage of one job: what due() emits has no place in an order.
     [[nodiscard]] virtual bool has_deadlines() const noexcept { return false; }
     // True when its workers have transform(), which never waits.
@@ -196,6 +207,12 @@ public:
     virtual ~source() = default;
     // Emits all items, then returns. Throws to fail the flow.
     virtual task<> run(source_output& out) = 0;
+    // True when its items are at hand, so that giving them never waits, and it has pull(), too: then the workers of a parallel
+    // stage behind it take them themselves, each when it wants one, and no item waits in a queue between the two.
+    [[nodiscard]] virtual bool is_direct() const noexcept { return false; }
+    // Of a direct source instead of run(): appends the values of its next items, `most` or fewer, without accounts. False when
+    // there are no more. One caller at a time, on any thread. Throws to fail the flow.
+    virtual bool pull(std::vector<item>& to, std::size_t most);
     // True when no two of its items have the same name: a journal then need not remember them to tell them apart.
     [[nodiscard]] virtual bool has_unique_names() const noexcept { return false; }
     // How many items there will be, when that is known: for progress. A snapshot, callable from any thread while it runs.
