@@ -9,4 +9,5 @@ leat_layer(io      DEPENDS runtime   PACKAGES Boost::headers)
 leat_layer(process DEPENDS io)
 leat_layer(flow    DEPENDS process   PACKAGES tomlplusplus::tomlplusplus PkgConfig::re2 PkgConfig::libzstd
                                               PkgConfig::libxxhash PkgConfig::sqlite3 Boost::json)
-leat_command(leat  DEPENDS flow      PACKAGES CLI11::CLI11 PkgConfig::re2)
+leat_layer(cluster DEPENDS flow     PACKAGES PkgConfig::libnats OpenSSL::Crypto)
+leat_command(leat  DEPENDS cluster      PACKAGES CLI11::CLI11 PkgConfig::re2)

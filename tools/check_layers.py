@@ -23,9 +23,10 @@ external = {
     "io": ["boost/asio", "boost/system/"],
     "process": ["boost/pfr/"],
     "flow": ["sqlite3.h", "toml++/", "re2/", "zstd.h", "xxhash.h", "boost/json"],
+    "cluster": ["nats/", "openssl/"],
     "cli": ["CLI/"],
 }
-never_public = ["boost/asio", "boost/json", "toml++/", "leat/io/asio.hpp"]
+never_public = ["nats/", "boost/asio", "boost/json", "toml++/", "leat/io/asio.hpp"]
 for_asio_users = "include/leat/io/asio.hpp"  # the one public header that may, for those who ask for it
 
 # Headers of the standard library and of the system: <vector>, <sys/wait.h>, <unistd.h>.
@@ -142,7 +143,7 @@ planted = [
 
 def self_test():
     table = "| layer | what is in it | rests on |\n| --- | --- | --- |\n"
-    names = ["base", "task", "sync", "channel", "runtime", "io", "process", "flow", "cli"]
+    names = ["base", "task", "sync", "channel", "runtime", "io", "process", "flow", "cluster", "cli"]
     failed = 0
     for file, text, expected in planted:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,11 @@
-// The only file that knows CLI11. The command of `leat each` and its items are cut off before, since what they look like is
+// With cluster_arguments.cpp the only file that knows CLI11. The command of `leat each` and its items are cut off before, since what they look like is
 // not ours to read.
 #include <cli/arguments.hpp>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <cli/cluster_arguments.hpp>
 #include <filesystem>
 #include <fmt/format.h>
 
@@ -88,6 +89,10 @@ constexpr const char* run_end =
 `leat list` shows what there is, `leat list exec` all options of a kind, `leat validate` checks
 a file without running it. Ctrl-C lets the items at work end; a second one stops them at once.
 
+With --engine the stages run on a cluster, in all the `leat worker` that there are: those with
+placement = "cluster", or else all that can. Sources, sinks and what has to see all items stay here.
+docs/cluster.md says what that promises.
+
 With state = "DIRECTORY" in [flow] leat keeps a journal there, and a run that was ended, by kill -9 too, is
 gone on with: `leat resume FLOW.toml`. docs/resume.md says what that promises.)";
 
@@ -125,6 +130,10 @@ public:
             {"list", "leat list [KIND]"},
             {"help", "leat help [COMMAND]"},
             {"leat", "leat COMMAND …"},
+            {"worker", "leat worker --engine URL [OPTIONS]"},
+            {"status", "leat status [FLOW] --engine URL"},
+            {"drain", "leat drain FLOW --engine URL"},
+            {"cluster", "leat cluster init FOLDER [--server HOST]… [OPTIONS]"},
             {"plan", "leat plan FLOW.toml [OPTIONS]"},
             {"explain", "leat explain REPORT.json"},
             {"report", "leat report REPORT.json [--plan PLAN.json] | leat report FLOW.toml|STATE --item ITEM"},
@@ -583,6 +592,7 @@ command_line parse_command_line(int argc, const char* const* argv) {
     run_command.add_flag("--fresh", run.fresh, "do all items again, though there is a run to go on with");
     run_command.add_flag("--accept-changes", run.accept_changes,
                          "with --resume: the flow has changed since; what is done stays as it is");
+    add_engine_options(run_command, run);
     add_output_options(run_command, run.output, raw);
     run_command.footer(run_end);
     CLI::App& resume_command = *app.add_subcommand("resume", "Goes on with a run that was ended");
@@ -590,6 +600,7 @@ command_line parse_command_line(int argc, const char* const* argv) {
     resume_command.add_flag("-q,--quiet", resume.quiet, "no report on standard error at the end");
     resume_command.add_flag("--accept-changes", resume.accept_changes,
                             "the flow has changed since: what is done stays as it is");
+    add_engine_options(resume_command, resume);
     add_output_options(resume_command, resume.output, raw);
     resume_command.footer("The same as `leat run --resume FLOW.toml`. A flow that has no run to go on with is begun.");
     CLI::App& letters_command = *app.add_subcommand("dlq", "Shows dead letters, and runs them again");
@@ -627,6 +638,7 @@ command_line parse_command_line(int argc, const char* const* argv) {
         .add_option("--item", story.item,
                     "of a flow file or a state directory: why this item was run, skipped, retried")
         ->type_name("ITEM");
+    cluster_commands cluster(app);
     CLI::App& help_command = *app.add_subcommand("help", "Shows the help of a command");
     help_command.add_option("command", topic, "the command")->type_name("COMMAND");
 
@@ -703,6 +715,7 @@ command_line parse_command_line(int argc, const char* const* argv) {
         }
         return report;
     }
+    if (auto chosen = cluster.parsed()) return std::move(*chosen);
     if (help_command.parsed() && !topic.empty()) {
         for (const CLI::App* const each_app : app.get_subcommands({}))
             if (each_app->get_name() == topic) return text_to_print{each_app->help()};

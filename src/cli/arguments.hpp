@@ -36,6 +36,9 @@ struct run_arguments {
     bool resume = false;    // go on with the run that is on record
     bool fresh = false;     // whatever is on record
     bool accept_changes = false;
+    std::string engine;            // the address of the cluster's; empty: the flow runs here
+    unsigned replicas = 1;         // of what it has in the engine
+    bool state_in_engine = false;  // the journal is kept there
     run_output output;
 };
 
@@ -127,6 +130,37 @@ struct letters_arguments {
     bool quiet = false;
 };
 
+// Writes the files that an engine is started with.
+struct cluster_init_arguments {
+    std::string folder;
+    std::string name = "leat";
+    std::vector<std::string> servers;  // HOST[:PORT[:ROUTES[:MONITORING]]]; none: localhost
+    std::string place;                 // where a server will find its files; empty: where they are written
+    std::string disk;                  // bytes, for the configuration; empty: all there is
+    std::vector<std::string> queues;   // none: leat
+    unsigned days = 0;                 // that certificates are good for
+};
+
+// A worker of the cluster.
+struct worker_arguments {
+    std::string engine;
+    std::string flow;         // serves this one alone; empty: all
+    std::string name;         // empty: host and process
+    std::string health_file;  // says how it is, again and again; empty: none
+    std::chrono::nanoseconds drain_timeout{0};
+    unsigned jobs = 0;  // threads; 0: the effective CPUs
+};
+
+struct status_arguments {
+    std::string engine;
+    std::string flow;  // empty: all
+};
+
+struct drain_arguments {
+    std::string engine;
+    std::string flow;
+};
+
 // Text to print and be done: --help, --version.
 struct text_to_print {
     std::string text;
@@ -134,7 +168,8 @@ struct text_to_print {
 
 using command_line =
     std::variant<text_to_print, run_arguments, each_arguments, validate_arguments, list_arguments, plan_arguments,
-                 explain_arguments, report_arguments, story_arguments, letters_arguments>;
+                 explain_arguments, report_arguments, story_arguments, letters_arguments, cluster_init_arguments,
+                 worker_arguments, status_arguments, drain_arguments>;
 
 // The command line cannot be meant so: what was wrong, what was expected.
 class usage_error : public std::runtime_error {

@@ -55,7 +55,7 @@ std::string colored(const std::string& text, const char* code, bool wanted) {
 
 // The share of the time of its jobs that a stage has worked so far.
 double use_of(const stage_report& stage, double elapsed_s) {
-    return elapsed_s > 0 && stage.jobs > 0 ? std::min(stage.busy_s / (elapsed_s * stage.jobs), 1.0) : 0;
+    return elapsed_s > 0 && stage.jobs > 0 ? std::min(stage.useful_s() / (elapsed_s * stage.jobs), 1.0) : 0;
 }
 
 }  // namespace

@@ -119,7 +119,8 @@ private:
         if (plan_.output.progress == progress_mode::json || prints_lines()) helpers.spawn(task_name("progress"), lines);
         else if (plan_.output.progress != progress_mode::none && screen_.is_terminal())
             helpers.spawn(task_name("progress"), block);
-        outcome<report> end = co_await run_flow(std::move(plan_.graph), plan_.options).as_outcome();
+        task<report> running = plan_.run ? plan_.run(plan_.options) : run_flow(std::move(plan_.graph), plan_.options);
+        outcome<report> end = co_await std::move(running).as_outcome();
         helpers.stop();
         co_return std::move(end).get();
     }

@@ -18,6 +18,8 @@ struct session_plan {
     run_output output;
     bool print_report = false;  // on standard error, at the end
     unsigned threads = 0;       // of the runtime; 0: the effective CPUs
+    // In place of run_flow(graph, options), where more has to be done in the runtime; `graph` is left out then.
+    std::function<task<report>(const flow_options&)> run;
     // Called with the report before it is written or told.
     std::function<void(report&)> at_end;
     std::string told_by;  // the stage whose sink tells what became of its items; of the others, the session does

@@ -17,6 +17,10 @@ exit_code execute(const explain_arguments& command, closed_streams closed);
 exit_code execute(const report_arguments& command, closed_streams closed);
 exit_code execute(const story_arguments& command, closed_streams closed);
 exit_code execute(const letters_arguments& command, closed_streams closed);
+exit_code execute(const cluster_init_arguments& command, closed_streams closed);
+exit_code execute(const worker_arguments& command, closed_streams closed);
+exit_code execute(const status_arguments& command, closed_streams closed);
+exit_code execute(const drain_arguments& command, closed_streams closed);
 
 // Writes `text` to standard output.
 exit_code print_text(std::string_view text, closed_streams closed);

@@ -1,0 +1,55 @@
+// item_codec: the value of an item on its way between machines. A record of a flow file travels with its key and attributes; a
+// value of a C++ flow as what the codec makes of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <leat/flow/payload.hpp>
+#include <leat/flow/policy.hpp>
+#include <leat/process/codec.hpp>
+
+namespace leat::cluster {
+
+// Crosses like any aggregate.
+struct wire_value {
+    std::string bytes;
+    std::string key;
+    std::vector<std::pair<std::string, std::string>> attributes;
+    std::uint64_t sequence = 0;  // as in record
+
+    friend bool operator==(const wire_value&, const wire_value&) = default;
+};
+
+// How payloads of one type become such values, and come back. The functions may be called from any thread.
+struct item_codec {
+    // With `may_consume` the payload may be emptied. Throws what the codec throws.
+    wire_value (*pack)(payload& value, bool may_consume) = nullptr;
+    // Throws permanent_error for a value that is none of this type.
+    payload (*unpack)(wire_value&& value) = nullptr;
+    std::uint64_t type = 0;  // equal where both sides mean the same
+};
+
+[[nodiscard]] const item_codec& record_codec() noexcept;
+
+template <class T>
+[[nodiscard]] const item_codec& codec_of() {
+    static const item_codec made{
+        [](payload& value, bool) {
+            wire_value packed;
+            encode_to(packed.bytes, value.as<T>());
+            return packed;
+        },
+        [](wire_value&& value) {
+            auto made_of = decode<T>(value.bytes);
+            if (!made_of)
+                throw permanent_error("an item that is not of the function's type: " + made_of.error().text());
+            return payload(std::move(*made_of));
+        },
+        codec_type_hash<T>()};
+    return made;
+}
+
+}  // namespace leat::cluster
