@@ -138,6 +138,8 @@ struct cluster_init_arguments {
     std::string place;                 // where a server will find its files; empty: where they are written
     std::string disk;                  // bytes, for the configuration; empty: all there is
     std::vector<std::string> queues;   // none: leat
+    std::vector<std::string> caches;
+    std::vector<std::string> seen;
     unsigned days = 0;                 // that certificates are good for
 };
 

@@ -105,6 +105,14 @@ cluster_commands::cluster_commands(CLI::App& app)
         ->type_name("NAME")
         ->expected(1)
         ->take_all();
+    cluster_.add_option("--cache", init_.caches, "a shared_cache that workers may use; again: more")
+        ->type_name("NAME")
+        ->expected(1)
+        ->take_all();
+    cluster_.add_option("--seen", init_.seen, "a shared_seen that workers may use; again: more")
+        ->type_name("NAME")
+        ->expected(1)
+        ->take_all();
     cluster_.add_option("--days", days_, "how long the certificates are good for (1095)")->type_name("N");
     cluster_.footer(cluster_end);
 }

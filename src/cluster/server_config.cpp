@@ -46,7 +46,16 @@ std::vector<std::string> reading(const std::string& bucket) {
     return {"$JS.API.STREAM.MSG.GET.KV_" + bucket, "$JS.API.STREAM.INFO.KV_" + bucket};
 }
 
-permissions for_worker(const std::vector<std::string>& queues) {
+// To make a bucket, or find that it is there, and use it. A stream of its name can be made with another configuration, but none that
+// is there be changed.
+std::vector<std::string> using_bucket(const std::string& bucket) {
+    std::vector<std::string> all = reading(bucket);
+    all.push_back("$JS.API.STREAM.CREATE.KV_" + bucket);
+    all.push_back(fmt::format("$KV.{}.>", bucket));
+    return all;
+}
+
+permissions for_worker(const shared_names& shared) {
     permissions all;
     all.publish = {
         "$JS.API.INFO",
@@ -62,7 +71,7 @@ permissions for_worker(const std::vector<std::string>& queues) {
     };
     append(all.publish, reading("leat-runs"));
     append(all.publish, reading("leat-workers"));
-    for (const std::string& queue : queues) {
+    for (const std::string& queue : shared.queues) {
         const std::string base = "lj_" + queue;
         all.publish.push_back(fmt::format("lj.{}.*", queue));    // cut up likewise
         all.publish.push_back(fmt::format("lj.{}.r.*", queue));  // answers
@@ -70,6 +79,10 @@ permissions for_worker(const std::vector<std::string>& queues) {
         append(all.publish, reading(base + "_blobs"));
         all.publish.push_back(fmt::format("$KV.{}_blobs.>", base));
     }
+    for (const std::string& cache : shared.caches)
+        for (const char* const part : {"", "_blobs"}) append(all.publish, using_bucket("lc_" + cache + part));
+    for (const std::string& seen : shared.seen)
+        for (const char* const part : {"", "_blobs"}) append(all.publish, using_bucket("ls_" + seen + part));
     return all;
 }
 
@@ -98,8 +111,8 @@ permissions for_coordinator() {
     return all;
 }
 
-std::string user_text(const std::string& key, role who, const std::vector<std::string>& queues) {
-    const permissions may = permissions_of(who, queues);
+std::string user_text(const std::string& key, role who, const shared_names& shared) {
+    const permissions may = permissions_of(who, shared);
     std::string publish = fmt::format("allow: {}", list_of(may.publish, "            "));
     if (!may.no_publish.empty())
         publish += fmt::format("\n            deny: {}", list_of(may.no_publish, "            "));
@@ -132,17 +145,17 @@ std::string_view name_of(role who) noexcept {
 
 std::string inbox_of(role who) { return fmt::format("_INBOX_{}", name_of(who)); }
 
-permissions permissions_of(role who, const std::vector<std::string>& queues) {
+permissions permissions_of(role who, const shared_names& shared) {
     permissions all;
     switch (who) {
         case role::coordinator:
             all = for_coordinator();
             break;
         case role::worker:
-            all = for_worker(queues);
+            all = for_worker(shared);
             break;
         case role::observer:
-            all = for_observer(queues);
+            all = for_observer(shared.queues);
             break;
     }
     all.subscribe = {inbox_of(who) + ".>"};
@@ -219,9 +232,9 @@ accounts {
     jetstream: enabled
     users: [
 )";
-    text += user_text(plan.coordinator_key, role::coordinator, plan.queues);
-    text += user_text(plan.worker_key, role::worker, plan.queues);
-    text += user_text(plan.observer_key, role::observer, plan.queues);
+    text += user_text(plan.coordinator_key, role::coordinator, plan.shared);
+    text += user_text(plan.worker_key, role::worker, plan.shared);
+    text += user_text(plan.observer_key, role::observer, plan.shared);
     return text + "    ]\n  }\n}\n";
 }
 

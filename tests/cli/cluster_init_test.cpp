@@ -104,6 +104,8 @@ TEST(cluster_init, what_cannot_be_meant_so_is_refused) {
                 HasSubstr("on its own machine alone"));
     EXPECT_THAT(refused({"--name", "a.b"}), HasSubstr("--name"));
     EXPECT_THAT(refused({"--queue", "a\"b"}), HasSubstr("--queue"));
+    EXPECT_THAT(refused({"--cache", "a.b"}), HasSubstr("--cache"));
+    EXPECT_THAT(refused({"--seen", "*"}), HasSubstr("--seen"));
     EXPECT_THAT(refused({"--place", "etc"}), HasSubstr("from the root"));
     EXPECT_THAT(refused({"--disk", "much"}), HasSubstr("--disk"));
     EXPECT_THAT(refused({"--days", "0"}), HasSubstr("--days"));

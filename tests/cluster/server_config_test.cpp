@@ -8,6 +8,10 @@
 #include <fstream>
 #include <leat/cluster/engine_url.hpp>
 #include <leat/cluster/keys.hpp>
+#include <leat/cluster/nats_broker.hpp>
+#include <leat/cluster/shared_cache.hpp>
+#include <leat/cluster/shared_seen.hpp>
+#include <leat/runtime/run.hpp>
 #include <memory>
 #include <mutex>
 #include <nats/nats.h>
@@ -284,6 +288,51 @@ TEST(server_config, a_worker_takes_items_and_gives_results_and_does_nothing_else
     EXPECT_THAT(boss.ask("$JS.API.STREAM.INFO.mine"), HasSubstr("not found"));
     EXPECT_THAT(boss.ask("$JS.API.STREAM.MSG.GET.KV_leat-runs", R"({"last_by_subj":"$KV.leat-runs.lease.f"})"),
                 HasSubstr("no message found"));
+}
+
+TEST(server_config, a_worker_uses_the_caches_and_filters_that_it_was_given_and_no_others) {
+    LEAT_NEEDS_NATS_SERVER();
+    planned_servers engine(1);
+    engine.plan.shared.caches = {"pages"};
+    engine.plan.shared.seen = {"urls"};
+    engine.start();
+    const std::string address = address_for(engine.plan, role::worker, engine.folder.path().string());
+    leat::run([&]() -> leat::task<> {
+        auto connecting = connect(nats_options(address));
+        auto made = co_await std::move(connecting);
+        if (!made) throw std::runtime_error(made.error().text);
+        broker& link = **made;
+        const auto fetch = [](const std::string& key) { return std::string(2'000'000, key[0]); };  // goes by reference
+        for (int machine = 0; machine < 2; ++machine) {
+            shared_cache<std::string, std::string> pages(link, shared_cache_options("pages"));
+            co_await pages.open();
+            const std::string page = co_await pages.get("x", fetch);
+            EXPECT_EQ(page, std::string(2'000'000, 'x'));
+            EXPECT_EQ(pages.counts().broken, 0U);
+            EXPECT_EQ(pages.counts().shared_hits, machine == 0 ? 0U : 1U);
+
+            shared_seen_options few("urls");
+            few.items = 1000;
+            shared_seen urls(link, few);
+            co_await urls.open();
+            const bool is_seen = co_await urls.has(leat::digest_of("x"));
+            EXPECT_EQ(is_seen, machine == 1);
+            urls.note(leat::digest_of("x"));
+            co_await urls.exchange();
+            EXPECT_EQ(urls.counts().broken, 0U);
+        }
+        shared_cache<std::string, std::string> others(link, shared_cache_options("others"));
+        co_await others.open();
+        EXPECT_GT(others.counts().broken, 0U);
+        shared_seen_options none("others");
+        none.patience = std::chrono::seconds(1);
+        shared_seen strange(link, none);
+        auto opening = strange.open();
+        const leat::outcome<void> end = co_await std::move(opening).as_outcome();
+        EXPECT_TRUE(end.is_error());
+        auto closing = link.close();
+        co_await std::move(closing);
+    });
 }
 
 TEST(server_config, an_observer_sees_the_state_and_no_items) {

@@ -29,8 +29,13 @@ struct permissions {
     std::vector<std::string> no_publish;  // of these
     std::vector<std::string> subscribe;
 };
-// `queues`: of submitted jobs (cluster_client.hpp), that workers may serve.
-[[nodiscard]] permissions permissions_of(role who, const std::vector<std::string>& queues = {"leat"});
+// What programs on the cluster share by name, and workers may use.
+struct shared_names {
+    std::vector<std::string> queues = {"leat"};  // of submitted jobs (cluster_client.hpp): to serve them
+    std::vector<std::string> caches = {};        // of shared_cache.hpp: to make, read and write them
+    std::vector<std::string> seen = {};          // of shared_seen.hpp: the same
+};
+[[nodiscard]] permissions permissions_of(role who, const shared_names& shared = {});
 
 struct server_place {
     std::string host;  // how clients and the other servers reach it: a name or an address
@@ -50,7 +55,7 @@ struct engine_plan {
     std::vector<server_place> servers;                      // one, or three
     std::string coordinator_key, worker_key, observer_key;  // public halves of nkeys
     std::string disk;                                       // of each server: "100GB"; empty: as much as it finds
-    std::vector<std::string> queues = {"leat"};
+    shared_names shared;
 };
 
 // What the server at that index is started with.

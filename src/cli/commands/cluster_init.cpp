@@ -39,6 +39,12 @@ bool is_plain(std::string_view text) {
     });
 }
 
+void check_names(const char* option, const std::vector<std::string>& names) {
+    for (const std::string& each : names)
+        if (!is_plain(each))
+            throw usage_error(fmt::format("{}: found `{}`, expected letters, digits, - and _", option, each));
+}
+
 // HOST[:PORT[:ROUTES[:MONITORING]]], an IPv6 address in brackets.
 server_place place_of(const std::string& text) {
     const auto wrong = [&](std::string_view why) {
@@ -141,12 +147,13 @@ exit_code execute(const cluster_init_arguments& command, closed_streams closed) 
     engine_plan plan;
     plan.name = command.name;
     plan.disk = command.disk;
-    if (!is_plain(plan.name))
-        throw usage_error(fmt::format("--name: found `{}`, expected letters, digits, - and _", plan.name));
-    if (!command.queues.empty()) plan.queues = command.queues;
-    for (const std::string& each : plan.queues)
-        if (!is_plain(each))
-            throw usage_error(fmt::format("--queue: found `{}`, expected letters, digits, - and _", each));
+    check_names("--name", {plan.name});
+    if (!command.queues.empty()) plan.shared.queues = command.queues;
+    plan.shared.caches = command.caches;
+    plan.shared.seen = command.seen;
+    check_names("--queue", plan.shared.queues);
+    check_names("--cache", plan.shared.caches);
+    check_names("--seen", plan.shared.seen);
     if (!command.place.empty() && !std::filesystem::path(command.place).is_absolute())
         throw usage_error(fmt::format("--place: found `{}`, expected a path from the root: /etc/leat", command.place));
     for (const std::string& each : command.servers) plan.servers.push_back(place_of(each));
