@@ -431,6 +431,10 @@ public:
         : digest_(std::move(digest)), seen_(std::move(seen)) {}
     task<std::unique_ptr<stage_worker>> open() override { co_return std::make_unique<worker>(digest_, seen_); }
     task<> close() override { return seen_->exchange(); }
+    [[nodiscard]] transfer saved_transfer() const noexcept override {
+        const shared_seen_counts now = seen_->counts();
+        return {now.bytes_saved - before_.bytes_saved, now.bytes_moved - before_.bytes_moved};
+    }
 
 private:
     class worker final : public stage_worker {
@@ -455,6 +459,7 @@ private:
     };
     const leat::detail::digest_function digest_;
     std::shared_ptr<shared_seen> seen_;
+    const shared_seen_counts before_ = seen_->counts();  // of earlier flows
 };
 
 }  // namespace

@@ -273,6 +273,9 @@ flow_control::progress flow_engine::snapshot() const {
             if (one.least < one.workers && std::find(one.stages.begin(), one.stages.end(), &each) != one.stages.end())
                 r.stages.back().jobs = r.stages.back().workers = one.wanted;
         r.stages.back().most_jobs = each.description.what->most_jobs();
+        const stage::transfer saved = each.description.what->saved_transfer();
+        r.stages.back().saved_bytes = saved.saved_bytes;
+        r.stages.back().moved_bytes = saved.moved_bytes;
         now.queued.push_back(0);
         for (const segment& one : segments_) {
             const auto place = std::find(one.stages.begin(), one.stages.end(), &each);

@@ -71,6 +71,8 @@ std::string report::to_json() const {
         one["blocked_s"] = each.blocked_s;
         one["p50_ms"] = each.p50_ms;
         one["p99_ms"] = each.p99_ms;
+        if (each.saved_bytes != 0) one["saved_bytes"] = each.saved_bytes;
+        if (each.moved_bytes != 0) one["moved_bytes"] = each.moved_bytes;
         each_stage.push_back(std::move(one));
     }
     all["stages"] = std::move(each_stage);
@@ -119,6 +121,11 @@ std::string report::to_text() const {
             each.retried, each.dead, each.failed, share(each.busy_s), share(each.io_s), share(each.core_s),
             share(each.starved_s), share(each.blocked_s), milliseconds(each.p50_ms), milliseconds(each.p99_ms));
     }
+    for (const stage_report& each : stages)
+        if (each.saved_bytes != 0 || each.moved_bytes != 0)
+            text += fmt::format("  '{}' saved the transfer of {} and moved {} for that\n", each.name,
+                                bytes_text(static_cast<double>(each.saved_bytes)),
+                                bytes_text(static_cast<double>(each.moved_bytes)));
     if (cpu_s > 0 && seconds > 0) {
         text += fmt::format("  used {:.2f} ", cpu_s / seconds);
         if (cpus > 0) text += fmt::format("of {:.3g} ", cpus);

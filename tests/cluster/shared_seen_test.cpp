@@ -249,6 +249,13 @@ TEST(shared_seen, a_stage_leaves_out_what_other_flows_have_committed) {
         EXPECT_EQ(one.out, 90U);
         const leat::report two = co_await run(50, 150);
         EXPECT_EQ(two.out, 45U);  // of the new ones; the failed ones of before come again, and fail
+        EXPECT_EQ(one.stages[0].saved_bytes, 0U);
+        EXPECT_EQ(two.stages[0].saved_bytes, 45 * leat::payload(0).weight());
+        EXPECT_GT(two.stages[0].moved_bytes, 0U);
+        EXPECT_THAT(two.to_text(), HasSubstr("'unseen' saved the transfer of "));
+        const auto again = leat::report::from_json(two.to_json());
+        EXPECT_TRUE(again && again->stages[0].saved_bytes == two.stages[0].saved_bytes &&
+                    again->stages[0].moved_bytes == two.stages[0].moved_bytes);
         EXPECT_EQ(done.size(), 135U);
         EXPECT_EQ(std::set<int>(done.begin(), done.end()).size(), 135U);
     });

@@ -112,7 +112,7 @@ struct skip_seen_stage : stage_settings<skip_seen_stage<Function>> {
     std::shared_ptr<shared_seen> seen;
 };
 
-// Leaves out the items whose key(item), as for leat::dedup, somebody has done: counted as skipped. The key of an item that goes on
+// Leaves out the items whose key(item), as for leat::dedup, somebody has done: counted as skipped, and their bytes in the report. The key of an item that goes on
 // is noted when it was committed. Does not tell items of one key apart that are at work at the same time: put a dedup in front.
 template <class Function>
 skip_seen_stage<Function> skip_seen(std::string name, Function key, std::shared_ptr<shared_seen> seen) {

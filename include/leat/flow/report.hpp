@@ -34,6 +34,8 @@ struct stage_report {
     [[nodiscard]] double useful_s() const noexcept { return busy_s + io_s; }
     double p50_ms = 0;  // of the time an item takes in the stage, all attempts
     double p99_ms = 0;
+    std::uint64_t saved_bytes = 0;  // of items that it left out so that they were not sent
+    std::uint64_t moved_bytes = 0;  // what it moved itself to know that
 };
 
 enum class flow_end : std::uint8_t {

@@ -159,6 +159,12 @@ public:
     [[nodiscard]] virtual std::vector<std::string> port_names() const { return {}; }
     // What `automatic` means for it; 0: the effective CPUs.
     [[nodiscard]] virtual unsigned automatic_jobs() const noexcept { return 0; }
+    // Of one that leaves items out so that they are not sent, for the report. A snapshot, any thread.
+    struct transfer {
+        std::uint64_t saved_bytes = 0;  // of items that went no further
+        std::uint64_t moved_bytes = 0;  // to know that
+    };
+    [[nodiscard]] virtual transfer saved_transfer() const noexcept { return {}; }
 };
 
 // Where a source puts its items.
