@@ -1,12 +1,16 @@
 // Flows over a real server, with workers and a coordinator that are processes of their own, and all of them killed: nothing is
 // lost, and each item is in the sink once. `./dev soak` kills as often as is promised; the other tests a tenth of that.
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <numeric>
 #include <random>
+#include <ranges>
 #include <thread>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sqlite3.h>
 #include <sys/prctl.h>
@@ -257,37 +261,79 @@ TEST(cluster_kill_soak, everybody_is_killed_and_cut_off_all_the_time) {
 
 // --- Three servers ---
 
-TEST(cluster_kill, the_leader_of_three_servers_is_killed) {
-    LEAT_NEEDS_NATS_SERVER();
+enum class loss : unsigned char { killed, paused };
+
+// A flow that goes on until each loss has come and passed, of the server that leads all three, or of that of the items' stream.
+void run_on_three(const std::vector<loss>& losses, unsigned seed) {
     leat_test::nats_trio servers;
-    std::vector<int> out;
+    ::setenv(engine_variable, servers.url().c_str(), 1);
+    process first("works");
+    process second("works");
+    placement_options options = kill_options();
+    options.replicas = 3;
+    const at place(servers.url(), options);
+    std::vector<std::int64_t> out;
+    std::atomic<std::size_t> taken{0};
+    std::atomic<bool> is_over{false};
     const auto program = [&]() -> task<> {
-        placement_options options = kill_options();
-        options.replicas = 3;
-        at place(servers.url(), options);
         auto stage = map<times_three>("triple").on(place);
-        auto keep = [&out](std::int64_t value) { out.push_back(static_cast<int>(value / 3)); };
-        pipeline<std::int64_t> source = from(std::views::iota(std::int64_t{0}, std::int64_t{2000}));
-        flow_graph graph = std::move(source) | std::move(stage) | for_each("keep", keep);
+        auto keep = [&](std::int64_t value) {
+            out.push_back(value / 3);
+            ++taken;
+        };
+        constexpr std::int64_t least = 2000;
+        const auto goes_on = [&is_over](std::int64_t number) { return number < least || !is_over; };
+        pipeline<std::int64_t> source = from(std::views::iota(std::int64_t{0}) | std::views::take_while(goes_on));
+        flow_graph graph = std::move(source) | std::move(stage) | for_each("keep", keep).rate(2000);
         const report done = co_await run_flow(std::move(graph));
         EXPECT_EQ(done.end, flow_end::complete) << done.error;
         EXPECT_TRUE(done.adds_up());
         std::cout << place.run()->report().to_text();
     };
-    ::setenv(engine_variable, servers.url().c_str(), 1);
-    process first("works");
-    process second("works");
-    std::thread killer([&servers] {
-        std::this_thread::sleep_for(3s);
-        const std::size_t leader = servers.leader();
-        servers[leader].kill();
-        std::this_thread::sleep_for(1s);
-        servers[leader].start();
+    std::thread breaker([&] {
+        std::minstd_rand random(seed);
+        for (std::size_t i = 0; i < losses.size(); ++i) {
+            const std::size_t before = taken;
+            // It moves, also after the loss before this one.
+            for (int round = 0; round < 1200 && taken < before + 1000; ++round) std::this_thread::sleep_for(50ms);
+            EXPECT_GE(taken, before + 1000) << "after " << i << " losses";
+            if (taken == 0) break;
+            const cluster_report now = place.run()->report();
+            const std::size_t leader =
+                i % 2 == 0 ? servers.leader() : servers.leader_of(fmt::format("df-{}-{}-0", now.flow, now.run));
+            const std::chrono::milliseconds away(500 + random() % 6000);
+            if (losses[i] == loss::killed) servers[leader].kill();
+            else servers[leader].pause();
+            std::this_thread::sleep_for(away);
+            if (losses[i] == loss::killed) servers[leader].start();
+            else servers[leader].resume();
+        }
+        is_over = true;
     });
     leat::run(run_options(1), program);
-    killer.join();
-    EXPECT_EQ(out.size(), 2000U);
-    EXPECT_TRUE(std::is_sorted(out.begin(), out.end()));
+    breaker.join();
+    const auto all = static_cast<std::int64_t>(out.size());
+    std::vector<std::int64_t> wanted(out.size());
+    std::iota(wanted.begin(), wanted.end(), std::int64_t{0});
+    EXPECT_GE(all, 2000);
+    EXPECT_EQ(out, wanted);
+}
+
+TEST(cluster_kill, the_leader_of_three_servers_is_killed) {
+    LEAT_NEEDS_NATS_SERVER();
+    run_on_three({loss::killed}, 1);
+}
+TEST(cluster_kill, the_leader_of_three_servers_is_paused) {
+    LEAT_NEEDS_NATS_SERVER();
+    run_on_three({loss::paused}, 2);
+}
+TEST(cluster_kill_soak, the_leaders_of_three_servers_are_killed_and_paused_ten_times) {
+    LEAT_NEEDS_NATS_SERVER();
+    using enum loss;
+    for (leat_test::soak rounds(0); rounds.go_on();) {
+        SCOPED_TRACE(rounds.text());
+        run_on_three({killed, paused, paused, killed, killed, paused, killed, paused, paused, killed}, rounds.seed());
+    }
 }
 
 }  // namespace
