@@ -104,7 +104,8 @@ constexpr const char* letters_end =
   leat dlq replay FLOW.toml       runs them again from the stage in which they died; what succeeds is taken
                                   out, what fails again stays, and the exit status is 1
 
-For ls and show the state directory does as well as the flow file.)";
+For ls and show the state directory does as well as the flow file. Of a flow that was run with
+--engine URL --state-in-engine the letters are in the engine: the same commands with --engine URL.)";
 
 constexpr const char* plan_end =
     R"(The source gives its first items, the stages do what they do with them, and a sink that keeps nothing
@@ -609,6 +610,11 @@ command_line parse_command_line(int argc, const char* const* argv) {
     letters_command.add_option("item", letters.item, "the item")->type_name("ITEM");
     letters_command.add_flag("--json", letters.json, "ls: an object a line, as in a file of dead letters");
     letters_command.add_flag("-q,--quiet", letters.quiet, "replay: no report on standard error at the end");
+    letters_command
+        .add_option(
+            "--engine", letters.engine,
+            "of a flow on a cluster: replay runs its stages there; the journal is there where the flow has no state")
+        ->type_name("URL");
     letters_command.footer(letters_end);
     CLI::App& each_command = *app.add_subcommand("each", "Runs a command once an item");
     add_each(each_command, each, raw);

@@ -128,6 +128,7 @@ struct letters_arguments {
     std::string item;   // of show
     bool json = false;
     bool quiet = false;
+    std::string engine;  // replay runs stages there; of a flow without a state directory, its journal is there too
 };
 
 // Writes the files that an engine is started with.
@@ -140,7 +141,7 @@ struct cluster_init_arguments {
     std::vector<std::string> queues;   // none: leat
     std::vector<std::string> caches;
     std::vector<std::string> seen;
-    unsigned days = 0;                 // that certificates are good for
+    unsigned days = 0;  // that certificates are good for
 };
 
 // A worker of the cluster.

@@ -6,8 +6,8 @@
 
 namespace leat::cli {
 
-expected<flow_file, std::string> load_flow(const std::string& path, const registry& kinds) {
-    auto file = load_flow_file(path, kinds);
+expected<flow_file, std::string> load_flow(const std::string& path, const registry& kinds, journal_place kept) {
+    auto file = load_flow_file(path, kinds, kept);
     if (!file) return unexpected(file.error().to_text());
     std::string missing;
     for (const described_component& each : file->description.stages) {

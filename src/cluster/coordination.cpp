@@ -46,13 +46,23 @@ task<> take_unless_alive(lease& mine, broker& engine, const lease_options& optio
     if (!taken) throw cluster_refused(fmt::format("flow '{}': its lease: {}", flow, taken.error().text));
 }
 
-coordination::coordination(std::shared_ptr<broker> engine, lease_options options)
-    : engine_(std::move(engine)), lease_(*engine_, std::move(options)) {}
+coordination::coordination(std::shared_ptr<broker> engine, lease_options options, unsigned replicas)
+    : engine_(std::move(engine)), lease_(*engine_, std::move(options)), replicas_(replicas) {}
 
 task<std::unique_ptr<coordination>> coordination::begin(std::shared_ptr<broker> engine, std::string flow,
                                                         coordination_options options) {
     flow = name_in_engine(flow);
-    const unsigned replicas = options.replicas;
+    const std::string stream = fmt::format("df-{}-journal", flow);
+    unsigned replicas = options.replicas;
+    if (replicas == 0) {
+        const auto look = [&engine, &stream] { return engine->stream(stream); };
+        auto looking = insist(look);
+        const broker_result<stream_state> there = co_await std::move(looking);
+        if (!there && there.error().problem == broker_problem::not_found)
+            throw cluster_refused(fmt::format("flow '{}' has no journal in this engine", flow));
+        if (!there) throw cluster_refused(fmt::format("flow '{}': its journal: {}", flow, there.error().text));
+        replicas = there->config.replicas;
+    }
     const auto bucket = [&engine, replicas] {
         return engine->make_bucket(runs_bucket, std::chrono::nanoseconds(0), replicas);
     };
@@ -60,10 +70,10 @@ task<std::unique_ptr<coordination>> coordination::begin(std::shared_ptr<broker> 
     const broker_result<done> made = co_await std::move(making);
     if (!made) throw cluster_refused(fmt::format("flow '{}': its bucket of runs: {}", flow, made.error().text));
     const lease_options how = coordinator_lease(flow, std::move(options.owner));
-    auto mine = std::make_unique<coordination>(engine, how);
+    auto mine = std::make_unique<coordination>(engine, how, replicas);
     co_await take_unless_alive(mine->lease_, *engine, how, flow);
     broker_journal_options journal;
-    journal.stream = fmt::format("df-{}-journal", flow);
+    journal.stream = stream;
     journal.subject = fmt::format("df.{}.journal", flow);
     journal.replicas = replicas;
     journal.held = &mine->lease_;

@@ -50,7 +50,8 @@ std::string other_version(const manifest& of, const std::string& what) {
 }
 
 expected<std::vector<segment_stages>, std::string> from_file(const manifest& of, const registry& kinds) {
-    auto file = parse_flow_file(of.text, of.file, kinds);
+    // What needs a journal is the coordinator's.
+    auto file = parse_flow_file(of.text, of.file, kinds, journal_place::elsewhere);
     if (!file) return unexpected(other_version(of, "its flow file is refused here:\n" + file.error().to_text()));
     manifest mine = of;
     mine.flow_words = flow_text(file->description);

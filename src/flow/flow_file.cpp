@@ -45,7 +45,8 @@ struct draft {
 
 class reader {
 public:
-    reader(std::string file, const registry& kinds) : file_(std::move(file)), kinds_(kinds), options_(file_, errors_) {}
+    reader(std::string file, const registry& kinds, journal_place kept)
+        : file_(std::move(file)), kinds_(kinds), kept_(kept), options_(file_, errors_) {}
 
     expected<flow_file, flow_file_errors> read(const toml_value& root);
 
@@ -59,6 +60,9 @@ private:
     void read_policy(draft& of);
     void put_in_order();
     [[nodiscard]] unsigned port_of(const draft& of, const draft& from, const flow_way& way);
+    [[nodiscard]] bool has_place_for_letters() const {
+        return header_.has("state") || kept_ == journal_place::elsewhere;
+    }
     void look_for_readers(const flow_graph& graph);
     void make(flow_file& into);
     template <class Maker>
@@ -68,6 +72,7 @@ private:
     std::string file_;
     const registry& kinds_;
     std::vector<flow_file_error> errors_;
+    journal_place kept_;
     option_reader options_;
     option_values header_;
     std::map<std::string, unsigned> pools_;
@@ -318,7 +323,7 @@ void reader::read_policy(draft& of) {
                : failed == "dead-letter" ? on_error::dead_letter
                : failed == "keep-going"  ? on_error::keep_going
                                          : on_error::fail;
-    if (to.error == on_error::dead_letter && !header_.has("state"))
+    if (to.error == on_error::dead_letter && !has_place_for_letters())
         options_.error(of.place_of("on_error"), fmt::format("'on_error' in {}: dead letters need a directory; expected "
                                                             "state = \"…\" in [flow]",
                                                             of.where));
@@ -409,7 +414,7 @@ void reader::make(flow_file& into) {
             places.push_back({true, into.graph.sources.size(), 0});
             into.graph.sources.push_back({each.what.name, make_one(each, each.what.kind->make_source)});
             const auto& made = into.graph.sources.back().what;
-            if (made != nullptr && made->has_dead_letters() && flow.state.empty())
+            if (made != nullptr && made->has_dead_letters() && !has_place_for_letters())
                 options_.error(
                     each.table->place,
                     fmt::format("{}: dead letters need a directory; expected state = \"…\" in [flow]", each.where));
@@ -505,16 +510,17 @@ std::string flow_file_errors::to_text() const {
 }
 
 expected<flow_file, flow_file_errors> parse_flow_file(std::string_view text, const std::string& name,
-                                                      const registry& kinds) {
+                                                      const registry& kinds, journal_place kept) {
     auto root = parse_toml(text, name);
     if (!root) return unexpected(just(std::move(root).error()));
-    return reader(name, kinds).read(*root);
+    return reader(name, kinds, kept).read(*root);
 }
 
-expected<flow_file, flow_file_errors> load_flow_file(const std::string& path, const registry& kinds) {
+expected<flow_file, flow_file_errors> load_flow_file(const std::string& path, const registry& kinds,
+                                                     journal_place kept) {
     auto text = read_text(path);
     if (!text) return unexpected(just({path, 0, 0, std::move(text).error()}));
-    return parse_flow_file(*text, path, kinds);
+    return parse_flow_file(*text, path, kinds, kept);
 }
 
 flow_options prepare_flow(const flow_file& file, journal* kept, journal_mode mode) {

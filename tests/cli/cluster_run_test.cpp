@@ -159,6 +159,61 @@ TEST(cluster_run, a_coordinator_that_was_killed_is_followed_by_another_that_has_
     EXPECT_EQ(worker.wait().code, 0);
 }
 
+TEST(cluster_run, dead_letters_in_the_engine_are_shown_and_replayed_in_workers) {
+    LEAT_NEEDS_NATS_SERVER();
+    const nats_server server;
+    const scratch folder;
+    const std::string url = server.url(), mended = folder.file("mended");
+    const std::string flow =
+        flow_of(folder, 40,
+                R"(["sh", "-c", "read n; case $n in *7) [ -e )" + mended + R"( ] || exit 3;; esac; printf %s! $n"])",
+                "on_error = \"dead-letter\"\n");
+    const auto dlq = [&](const char* verb, leat_process::words more = {}) {
+        leat_process::words all{"dlq", verb, flow, "--engine", url};
+        all.insert(all.end(), more.begin(), more.end());
+        return run_leat(all);
+    };
+    EXPECT_EQ(dlq("ls").code, 4);
+    EXPECT_THAT(dlq("ls").err, HasSubstr("flow 'marks' has no journal in this engine"));
+
+    leat_process worker({"worker", "--engine", url});
+    worker.start();
+    const leat_end end = run_leat({"run", flow, "--engine", url, "--state-in-engine"});
+    EXPECT_EQ(end.code, 1) << end.err;
+    const leat_end listed = dlq("ls");
+    EXPECT_EQ(listed.code, 0) << listed.err;
+    EXPECT_EQ(std::count(listed.out.begin(), listed.out.end(), '\n'), 5) << listed.out;  // with its heading
+    EXPECT_THAT(listed.out, HasSubstr("exited with 3"));
+    const std::string dead = listed.out.substr(listed.out.find('\n') + 1);
+    const std::string item = dead.substr(0, dead.find("  "));
+    const leat_end shown = dlq("show", {item});
+    EXPECT_EQ(shown.code, 0) << shown.err;
+    EXPECT_THAT(shown.out, AllOf(HasSubstr("died in 'mark'"), HasSubstr("exited with 3")));
+    EXPECT_EQ(dlq("show", {"nobody"}).code, 2);
+
+    const leat_end again = dlq("replay");
+    EXPECT_EQ(again.code, 1) << again.err;
+    EXPECT_EQ(dlq("ls", {"--json"}).out.size() > 0, true);
+    std::ofstream{mended};
+    const leat_end replayed = dlq("replay", {"-q"});
+    EXPECT_EQ(replayed.code, 0) << replayed.err;
+    EXPECT_EQ(dlq("ls").out, "");
+    std::string wanted;
+    for (int line = 1; line <= 40; ++line)
+        if (line % 10 != 7) wanted += std::to_string(line) + "!\n";
+    const std::string out = folder.read("out.txt");
+    EXPECT_EQ(out.substr(0, wanted.size()), wanted);
+    // Behind them the others, in the order in which they died.
+    for (const char* line : {"\n7!\n", "\n17!\n", "\n27!\n", "\n37!\n"}) EXPECT_THAT(out, HasSubstr(line));
+    EXPECT_EQ(std::count(out.begin(), out.end(), '\n'), 40);
+    worker.kill(SIGTERM);
+    EXPECT_EQ(worker.wait().code, 0);
+
+    const leat_end nowhere = run_leat({"dlq", "replay", flow});
+    EXPECT_EQ(nowhere.code, 2);
+    EXPECT_THAT(nowhere.err, HasSubstr("dead letters need a directory; expected state"));
+}
+
 TEST(cluster_run, a_worker_waits_for_an_engine_that_is_not_there_yet) {
     LEAT_NEEDS_NATS_SERVER();
     nats_server server({.launches = false});

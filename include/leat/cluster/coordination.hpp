@@ -23,8 +23,8 @@
 namespace leat::cluster {
 
 struct coordination_options {
-    std::string owner;  // told to who asks for the flow meanwhile; empty: host and process id
-    unsigned replicas = 1;
+    std::string owner;      // told to who asks for the flow meanwhile; empty: host and process id
+    unsigned replicas = 1;  // 0: as those of the journal that is there; where there is none, that is refused
 };
 
 class coordination {
@@ -33,12 +33,13 @@ public:
     // when the engine does not let us; what open_broker_journal throws. What passes is waited for. The engine outlives it.
     static task<std::unique_ptr<coordination>> begin(std::shared_ptr<broker> engine, std::string flow,
                                                      coordination_options options);
-    coordination(std::shared_ptr<broker> engine, lease_options options);
+    coordination(std::shared_ptr<broker> engine, lease_options options, unsigned replicas);
     coordination(const coordination&) = delete;
     coordination& operator=(const coordination&) = delete;
 
     [[nodiscard]] lease& held() noexcept { return lease_; }
     [[nodiscard]] journal& kept() noexcept { return *journal_; }
+    [[nodiscard]] unsigned replicas() const noexcept { return replicas_; }
     // Runs `body` as the coordinator: as lease::hold.
     template <class T>
     task<T> hold(task<T> body) {
@@ -51,6 +52,7 @@ private:
     std::shared_ptr<broker> engine_;
     lease lease_;
     std::unique_ptr<journal> journal_;
+    unsigned replicas_;
 };
 
 }  // namespace leat::cluster

@@ -65,12 +65,18 @@ struct flow_file {
     flow_graph graph;
 };
 
+// Where the flow's journal and dead letters will be: in its state directory, if it has one, or in a place that the file does not
+// name, as in an engine; then what wants a state directory is no mistake.
+enum class journal_place : unsigned char { in_state, elsewhere };
+
 // Reads and checks a flow file, and makes its components. Runs nothing: no file but `path` is touched. Never throws for
 // what is in the file: all mistakes found are in the error.
-[[nodiscard]] expected<flow_file, flow_file_errors> load_flow_file(const std::string& path, const registry& kinds);
+[[nodiscard]] expected<flow_file, flow_file_errors> load_flow_file(const std::string& path, const registry& kinds,
+                                                                   journal_place kept = journal_place::in_state);
 // The same for its text; `name` stands for the file in messages.
 [[nodiscard]] expected<flow_file, flow_file_errors> parse_flow_file(std::string_view text, const std::string& name,
-                                                                    const registry& kinds);
+                                                                    const registry& kinds,
+                                                                    journal_place kept = journal_place::in_state);
 
 // What the flow does, for who compares runs: a line for each component and one for each option that has a part in what
 // comes out; not how many do it, nor how often they try.

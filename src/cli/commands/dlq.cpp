@@ -2,16 +2,21 @@
 #include <cli/commands/commands.hpp>
 
 #include <algorithm>
+#include <cli/engine_connection.hpp>
+#include <cli/engine_run.hpp>
 #include <cli/load_flow.hpp>
 #include <cli/open_state.hpp>
 #include <cli/session.hpp>
 #include <ctime>
+#include <filesystem>
 #include <fmt/format.h>
-#include <set>
+#include <functional>
 #include <unistd.h>
 
+#include <leat/cluster/cluster_flow.hpp>
 #include <leat/flow/journal_reader.hpp>
 #include <leat/runtime/blocking.hpp>
+#include <leat/runtime/run.hpp>
 
 namespace leat::cli {
 
@@ -67,25 +72,27 @@ std::string page_of(const kept_letter& letter) {
     return all;
 }
 
-exit_code list_letters(const letters_arguments& command, closed_streams closed) {
-    journal_reader kept(state_of(command.place, "dlq"));
+// Gives the letters one by one, as often as it is called.
+using letters_in = std::function<void(const std::function<bool(kept_letter&&)>&)>;
+
+exit_code list_letters(const letters_arguments& command, const letters_in& for_each, closed_streams closed) {
     exit_code code = exit_code::done;
     const auto print = [&](const std::string& text) {
         code = print_text(text, closed);
         return code == exit_code::done;
     };
     if (command.json) {
-        kept.for_each_letter([&](kept_letter&& each) { return print(to_json(each) + "\n"); });
+        for_each([&](kept_letter&& each) { return print(to_json(each) + "\n"); });
         return code;
     }
     constexpr std::size_t most = 60;
     std::size_t widest = 4;
-    kept.for_each_letter([&](kept_letter&& each) {
+    for_each([&](kept_letter&& each) {
         widest = std::min(most, std::max(widest, printable(each.item).size()));
         return true;
     });
     bool any = false;
-    kept.for_each_letter([&](kept_letter&& each) {
+    for_each([&](kept_letter&& each) {
         const std::string head = any ? ""
                                      : fmt::format("{:<{}}  {:<12}  {:>8}  {:>4}  {}\n", "item", widest, "stage",
                                                    "attempts", "run", "error");
@@ -95,10 +102,9 @@ exit_code list_letters(const letters_arguments& command, closed_streams closed) 
     return code;
 }
 
-exit_code show_letters(const letters_arguments& command, closed_streams closed) {
-    journal_reader kept(state_of(command.place, "dlq"));
+exit_code show_letters(const letters_arguments& command, const letters_in& for_each, closed_streams closed) {
     std::string text;
-    kept.for_each_letter([&](kept_letter&& each) {
+    for_each([&](kept_letter&& each) {
         if (each.item == command.item) text += (text.empty() ? "" : "\n") + page_of(each);
         return true;
     });
@@ -106,6 +112,27 @@ exit_code show_letters(const letters_arguments& command, closed_streams closed) 
         throw usage_error(fmt::format("dlq: there is no dead letter of an item '{}'; `leat dlq ls {}` shows them all",
                                       printable(command.item), command.place));
     return print_text(text, closed);
+}
+
+exit_code look_at_letters(const letters_arguments& command, const letters_in& letters, closed_streams closed) {
+    return command.verb == letters_verb::list ? list_letters(command, letters, closed)
+                                              : show_letters(command, letters, closed);
+}
+
+journal_place place_of(const letters_arguments& command) {
+    return command.engine.empty() ? journal_place::in_state : journal_place::elsewhere;
+}
+
+flow_file loaded(const letters_arguments& command, const registry& kinds) {
+    auto file = load_flow(command.place, kinds, place_of(command));
+    if (!file) throw usage_error(std::string(file.error(), 0, file.error().find_last_not_of('\n') + 1));
+    return std::move(*file);
+}
+
+// Of a flow whose journal is in the engine: nobody else may run it meanwhile.
+void look_in_engine(const letters_arguments& command, const std::string& flow,
+                    const std::function<void(journal&)>& look) {
+    leat::run(run_options(1), [&] { return with_engine_journal(command.engine, flow, look); });
 }
 
 // --- Replay ---
@@ -185,85 +212,132 @@ struct letters_of_stage {
     std::uint64_t without_value = 0;
 };
 
+// What is on record before a replay.
+struct letters_on_record {
+    std::vector<std::pair<std::string, letters_of_stage>> stages;
+    std::int64_t last = 0;
+};
+
+letters_on_record count_letters(journal& kept, const letters_arguments& command, const flow_graph& graph) {
+    letters_on_record found;
+    for (const stage_node& each : graph.stages) found.stages.emplace_back(each.name, letters_of_stage{});
+    const std::optional<past_run> run = kept.last_run();
+    if (run && !run->is_complete())
+        throw usage_error(fmt::format("dlq: run {} of this flow is not complete: first `leat resume {}`", run->number,
+                                      command.place));
+    kept.for_each_letter(0, [&](kept_letter&& each) {
+        found.last = each.id;
+        auto of = std::find_if(found.stages.begin(), found.stages.end(),
+                               [&](const auto& one) { return one.first == each.stage; });
+        if (of == found.stages.end()) of = found.stages.insert(found.stages.end(), {each.stage, {}});
+        ++(each.has_value ? of->second.count : of->second.without_value);
+        return true;
+    });
+    return found;
+}
+
+// The flow is what is behind the letters then.
+std::shared_ptr<letter_source> replace_sources(flow_graph& graph, journal& kept, const std::string& stage,
+                                               std::int64_t last, std::uint64_t count) {
+    auto from = std::make_shared<letter_source>(kept, stage, last, count);
+    graph.sources = {{"dead letters", from}};
+    return from;
+}
+
 exit_code replay_stage(const letters_arguments& command, const registry& kinds, const std::string& stage,
                        std::int64_t last, std::uint64_t count, screen& messages) {
-    auto file = load_flow(command.place, kinds);
-    if (!file) throw usage_error(file.error());
-    const std::unique_ptr<journal> kept = open_state(file->description.state);
-    if (!cut_before(file->graph, stage)) {
+    flow_file file = loaded(command, kinds);
+    if (!cut_before(file.graph, stage)) {
         messages.print(fmt::format("leat: {} dead letters stay: '{}' is no stage of the flow (any more)\n", count,
                                    printable(stage)));
         return exit_code::items_failed;
     }
     session_plan plan;
-    plan.options = prepare_flow(*file, kept.get(), journal_mode::replay);
-    plan.graph = std::move(file->graph);
-    const auto from = std::make_shared<letter_source>(*kept, stage, last, count);
-    plan.graph.sources = {{"dead letters", from}};
-    plan.options.item_key = [from](payload&) { return from->current(); };
     plan.print_report = !command.quiet;
     plan.output.progress = progress_mode::none;
-    return run_session(std::move(plan), messages);
+    const engine_choice on{command.engine, 0};
+    engine_run in_engine(file, command.place, on, plan.control, messages);
+    std::unique_ptr<journal> kept;
+    std::shared_ptr<letter_source> from;
+    std::shared_ptr<cluster::coordinator> placed;
+    plan.options.item_key = [&from](payload&) { return from->current(); };
+    if (file.description.state.empty()) {
+        plan.run = [&](const flow_options& session) {
+            return in_engine.run(session, [&](journal& now) {
+                from = replace_sources(file.graph, now, stage, last, count);
+                return journal_mode::replay;
+            });
+        };
+    } else {
+        kept = open_state(file.description.state);
+        if (!command.engine.empty())
+            placed = place_flow(file, command.place, {command.engine, 1}, plan.control, messages);
+        const auto key = std::move(plan.options.item_key);
+        plan.options = prepare_flow(file, kept.get(), journal_mode::replay);
+        plan.options.item_key = key;
+        from = replace_sources(file.graph, *kept, stage, last, count);
+        plan.graph = std::move(file.graph);
+    }
+    const exit_code code = run_session(std::move(plan), messages);
+    if (in_engine.placed()) placed = in_engine.placed();
+    return placed && !placed->failure().empty() ? exit_code::engine_failed : code;
 }
 
 exit_code replay_letters(const letters_arguments& command) {
     registry kinds;
     add_builtin_kinds(kinds);
     screen messages(STDERR_FILENO);
-    auto file = load_flow(command.place, kinds);
-    if (!file) {
-        messages.print(file.error());
-        return exit_code::usage;
-    }
-    const std::string& state = file->description.state;
-    if (state.empty())
-        throw usage_error(fmt::format("dlq: '{}' keeps no journal: it has no state = \"…\" in [flow]", command.place));
-    std::vector<std::pair<std::string, letters_of_stage>> stages;
-    for (const stage_node& each : file->graph.stages) stages.emplace_back(each.name, letters_of_stage{});
-    std::int64_t last = 0;
-    {
-        const std::unique_ptr<journal> kept = open_state(state);
-        const std::optional<past_run> run = kept->last_run();
-        if (run && !run->is_complete())
-            throw usage_error(fmt::format("dlq: run {} of this flow is not complete: first `leat resume {}`",
-                                          run->number, command.place));
-        kept->for_each_letter(0, [&](kept_letter&& each) {
-            last = each.id;
-            auto found =
-                std::find_if(stages.begin(), stages.end(), [&](const auto& one) { return one.first == each.stage; });
-            if (found == stages.end()) found = stages.insert(stages.end(), {each.stage, {}});
-            ++(each.has_value ? found->second.count : found->second.without_value);
-            return true;
-        });
-    }
+    const flow_file file = loaded(command, kinds);
+    const std::string& state = file.description.state;
+    letters_on_record found;
+    const auto count = [&](journal& kept) { found = count_letters(kept, command, file.graph); };
+    if (!state.empty()) count(*open_state(state));
+    else if (!command.engine.empty()) look_in_engine(command, file.description.name, count);
+    else
+        throw usage_error(fmt::format(
+            "dlq: '{}' keeps no journal: it has no state = \"…\" in [flow], and no --engine says where it is",
+            command.place));
     exit_code worst = exit_code::done;
-    for (const auto& [stage, letters] : stages) {
+    for (const auto& [stage, letters] : found.stages) {
         if (letters.without_value > 0) {
             messages.print(fmt::format("leat: {} dead letters of '{}' stay: their values could not be kept\n",
                                        letters.without_value, printable(stage)));
             worst = std::max(worst, exit_code::items_failed);
         }
         if (letters.count == 0) continue;
-        const exit_code code = replay_stage(command, kinds, stage, last, letters.count, messages);
+        const exit_code code = replay_stage(command, kinds, stage, found.last, letters.count, messages);
         worst = std::max(worst, code);
         if (code != exit_code::done && code != exit_code::items_failed) return code;
     }
     return worst;
 }
 
+// The letters to look at are in the state directory, which may be what was named, or in the engine.
+exit_code look(const letters_arguments& command, closed_streams closed) {
+    std::error_code ignored;
+    if (!command.engine.empty() && !std::filesystem::is_directory(command.place, ignored)) {
+        registry kinds;
+        add_builtin_kinds(kinds);
+        const auto file = load_flow_file(command.place, kinds, place_of(command));  // whose programs need not be here
+        if (!file) throw usage_error(fmt::format("dlq: {}", file.error().to_text()));
+        if (file->description.state.empty()) {
+            exit_code code = exit_code::done;
+            look_in_engine(command, file->description.name, [&](journal& kept) {
+                const auto letters = [&kept](const auto& call) { kept.for_each_letter(0, call); };
+                code = look_at_letters(command, letters, closed);
+            });
+            return code;
+        }
+    }
+    journal_reader kept(state_of(command.place, "dlq"));
+    return look_at_letters(command, [&kept](const auto& call) { kept.for_each_letter(call); }, closed);
+}
+
 }  // namespace
 
 exit_code execute(const letters_arguments& command, closed_streams closed) {
     try {
-        switch (command.verb) {
-            case letters_verb::list:
-                return list_letters(command, closed);
-            case letters_verb::show:
-                return show_letters(command, closed);
-            case letters_verb::replay:
-                break;
-        }
-        return replay_letters(command);
+        return command.verb == letters_verb::replay ? replay_letters(command) : look(command, closed);
     } catch (const journal_refused& no) {
         throw usage_error(fmt::format("dlq: {}", no.what()));
     }

@@ -3,19 +3,13 @@
 
 #include <algorithm>
 #include <cli/engine_connection.hpp>
+#include <cli/engine_run.hpp>
 #include <cli/load_flow.hpp>
 #include <cli/open_state.hpp>
 #include <cli/report_file.hpp>
 #include <cli/session.hpp>
 #include <fmt/format.h>
-#include <fstream>
-#include <sstream>
 #include <unistd.h>
-
-#include <leat/cluster/cluster_flow.hpp>
-#include <leat/cluster/coordination.hpp>
-#include <leat/task/scope.hpp>
-#include <leat/task/timeout.hpp>
 
 namespace leat::cli {
 
@@ -70,137 +64,33 @@ journal_mode mode_of(journal& kept, const std::string& now, const run_arguments&
                     all, last->done, command.flow_file));
 }
 
-bool says_cluster(const described_component& stage) {
-    return stage.options.has("placement") && stage.options.text("placement") == "cluster";
-}
-
-task<std::shared_ptr<cluster::broker>> open_engine(cluster::nats_options engine, screen& messages) {
-    auto connecting = connect_to(std::move(engine));
-    std::shared_ptr<cluster::broker> made = co_await std::move(connecting);
-    messages.print(engine_text(*made));
-    co_return made;
-}
-
-// Null: the flow runs here alone. With a coordination the flow runs by its lease, at its engine.
-std::shared_ptr<cluster::coordinator> place(flow_file& file, const run_arguments& command,
-                                            const std::shared_ptr<flow_control>& control, screen& messages,
-                                            const std::shared_ptr<cluster::broker>& engine = nullptr,
-                                            cluster::coordination* mine = nullptr) {
-    const auto& stages = file.description.stages;
-    const auto first = std::find_if(stages.begin(), stages.end(), says_cluster);
-    if (command.engine.empty()) {
-        if (first != stages.end())
-            throw usage_error(fmt::format("{}:{}: stage '{}' runs on a cluster: --engine URL says on which",
-                                          command.flow_file, first->line, first->name));
-        if (command.replicas != 1) throw usage_error("--replicas: is for --engine");
-        return nullptr;
-    }
-    std::ifstream in(command.flow_file, std::ios::binary);
-    std::ostringstream text;
-    text << in.rdbuf();
-    cluster::placement_options options;
-    options.whole = first == stages.end();
-    options.replicas = command.replicas;
-    options.log = [&messages](const std::string& line) { messages.print(fmt::format("leat: {}\n", line)); };
-    options.on_drain = [control] { control->drain(); };
-    const auto open = [engine = engine_at(command.engine), &messages] { return open_engine(engine, messages); };
-    if (mine != nullptr) options.held = &mine->held();
-    auto placed = mine != nullptr ? cluster::place_on_cluster(file, text.str(), engine, std::move(options))
-                                  : cluster::place_on_cluster(file, text.str(), open, std::move(options));
-    if (!placed) throw usage_error(fmt::format("{}: {}", command.flow_file, placed.error()));
-    return std::move(*placed);
-}
-
-// A run whose journal is in the engine. It is the flow's coordinator before it knows what there is to do.
-class engine_run {
-public:
-    engine_run(flow_file& file, const run_arguments& command, std::shared_ptr<flow_control> control, screen& messages)
-        : file_(file), command_(command), control_(std::move(control)), screen_(messages) {}
-
-    task<report> run(const flow_options& session) {
-        report done;
-        try {
-            done = co_await connect_and_run(session);
-        } catch (const usage_error&) {
-            throw;
-        } catch (const std::runtime_error& error) {
-            done.end = flow_end::failed;
-            done.error = error.what();
-        }
-        co_return done;
-    }
-    // Null where it has not come to that.
-    [[nodiscard]] const std::shared_ptr<cluster::coordinator>& placed() const noexcept { return placed_; }
-
-private:
-    task<report> connect_and_run(const flow_options& session) {
-        auto opening = open_engine(engine_at(command_.engine), screen_);
-        const std::shared_ptr<cluster::broker> engine = co_await std::move(opening);
-        auto coordinating = coordinate(engine, session);
-        outcome<report> end = co_await std::move(coordinating).as_outcome();
-        co_await shield(engine->close());
-        co_return std::move(end).get();
-    }
-    task<report> coordinate(std::shared_ptr<cluster::broker> engine, const flow_options& session) {
-        cluster::coordination_options how;
-        how.replicas = command_.replicas;
-        auto beginning = cluster::coordination::begin(engine, file_.description.name, how);
-        const std::unique_ptr<cluster::coordination> mine = co_await std::move(beginning);
-        auto running = run_held(engine, *mine, session);
-        outcome<report> end = co_await std::move(running).as_outcome();
-        co_await shield(mine->end());
-        co_return std::move(end).get();
-    }
-    task<report> run_held(std::shared_ptr<cluster::broker> engine, cluster::coordination& mine,
-                          const flow_options& session) {
-        const journal_mode mode = mode_of(mine.kept(), flow_text(file_.description), command_);
-        placed_ = place(file_, command_, control_, screen_, engine, &mine);
-        flow_options options = prepare_flow(file_, &mine.kept(), mode);
-        options.control = session.control;
-        options.observer = session.observer;
-        // The coordinator sees that the lease is lost, and ends the flow with an account.
-        const auto keep = [&mine]() -> task<> {
-            auto keeping = mine.held().keep();
-            (void)co_await std::move(keeping);
-        };
-        const auto body = [&](scope& beside) -> task<report> {
-            beside.spawn(task_name("cluster lease"), keep);
-            auto running = run_flow(std::move(file_.graph), std::move(options));
-            outcome<report> end = co_await std::move(running).as_outcome();
-            beside.stop();
-            co_return std::move(end).get();
-        };
-        co_return co_await with_scope(body);
-    }
-
-    flow_file& file_;
-    const run_arguments& command_;
-    std::shared_ptr<flow_control> control_;
-    screen& screen_;
-    std::shared_ptr<cluster::coordinator> placed_;
-};
-
 }  // namespace
 
 exit_code execute(const run_arguments& command, closed_streams closed) {
     registry kinds;
     add_builtin_kinds(kinds);
     screen messages(STDERR_FILENO);
-    auto file = load_flow(command.flow_file, kinds);
+    auto file = load_flow(command.flow_file, kinds,
+                          command.state_in_engine ? journal_place::elsewhere : journal_place::in_state);
     if (!file) {
         messages.print(file.error());
         return exit_code::usage;
     }
     const std::unique_ptr<journal> kept = open_journal_of(*file, command);
     const journal_mode mode = kept ? mode_of(*kept, flow_text(file->description), command) : journal_mode::fresh;
+    if (command.engine.empty() && command.replicas != 1) throw usage_error("--replicas: is for --engine");
+    const engine_choice on{command.engine, command.replicas};
     session_plan plan;
     std::shared_ptr<cluster::coordinator> placed;
-    engine_run in_engine(*file, command, plan.control, messages);
+    engine_run in_engine(*file, command.flow_file, on, plan.control, messages);
     if (command.state_in_engine) {
         (void)engine_at(command.engine);  // what is wrong with it is told before all else
-        plan.run = [&in_engine](const flow_options& session) { return in_engine.run(session); };
+        plan.run = [&](const flow_options& session) {
+            return in_engine.run(session,
+                                 [&](journal& now) { return mode_of(now, flow_text(file->description), command); });
+        };
     } else {
-        placed = place(*file, command, plan.control, messages);
+        placed = place_flow(*file, command.flow_file, on, plan.control, messages);
         plan.options = prepare_flow(*file, kept.get(), mode);
         plan.graph = std::move(file->graph);
     }
