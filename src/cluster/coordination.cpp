@@ -14,12 +14,14 @@ namespace leat::cluster {
 namespace {
 
 constexpr unsigned most_renewals = 2;
+constexpr duration lasts_through_elections = std::chrono::seconds(30);  // without a leader for 5 to 16 s was measured
 constexpr duration renewal_margin = std::chrono::milliseconds(1500);
 
 }  // namespace
 
-lease_options coordinator_lease(const std::string& flow, std::string owner) {
+lease_options coordinator_lease(const std::string& flow, std::string owner, unsigned replicas) {
     lease_options how;
+    if (replicas > 1) how.lasts = lasts_through_elections;
     how.bucket = runs_bucket;
     how.key = "lease." + flow;
     how.owner = owner.empty() ? this_process() : std::move(owner);
@@ -69,7 +71,7 @@ task<std::unique_ptr<coordination>> coordination::begin(std::shared_ptr<broker> 
     auto making = insist(bucket);
     const broker_result<done> made = co_await std::move(making);
     if (!made) throw cluster_refused(fmt::format("flow '{}': its bucket of runs: {}", flow, made.error().text));
-    const lease_options how = coordinator_lease(flow, std::move(options.owner));
+    const lease_options how = coordinator_lease(flow, std::move(options.owner), replicas);
     auto mine = std::make_unique<coordination>(engine, how, replicas);
     co_await take_unless_alive(mine->lease_, *engine, how, flow);
     broker_journal_options journal;

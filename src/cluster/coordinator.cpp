@@ -151,7 +151,7 @@ task<> coordinator_body::take_lease() {
             throw cluster_refused(fmt::format("flow '{}': its lease was lost", plan_.flow));
         co_return;
     }
-    const lease_options how = coordinator_lease(plan_.flow, plan_.owner);
+    const lease_options how = coordinator_lease(plan_.flow, plan_.owner, options_.replicas);
     auto fresh = std::make_unique<lease>(*engine_, how);
     co_await take_unless_alive(*fresh, *engine_, how, plan_.flow);
     lease_ = std::move(fresh);

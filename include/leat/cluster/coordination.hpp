@@ -29,7 +29,7 @@ struct coordination_options {
 
 class coordination {
 public:
-    // Waits for the lease of a coordinator that died, some ten seconds. Throws cluster_refused when one lives, and says who, or
+    // Waits for the lease of a coordinator that died, some ten seconds, or thirty with replicas. Throws cluster_refused when one lives, and says who, or
     // when the engine does not let us; what open_broker_journal throws. What passes is waited for. The engine outlives it.
     static task<std::unique_ptr<coordination>> begin(std::shared_ptr<broker> engine, std::string flow,
                                                      coordination_options options);
