@@ -22,7 +22,7 @@ constexpr std::int64_t no_consumer = 10014, insufficient_resources = 10023, over
                        message_too_large = 10054, name_in_use = 10058, no_stream = 10059, wrong_last_sequence = 10071,
                        wants_cluster = 10074, not_enabled = 10076, not_stored = 10077, consumer_exists = 10013,
                        consumer_exists_too = 10148, subjects_overlap = 10065, one_consumer_a_message = 10099,
-                       one_consumer_a_subject = 10100, wrong_last_sequence_too = 10164;
+                       one_consumer_a_subject = 10100, wrong_last_sequence_too = 10164, id_in_process = 10158;
 
 struct since {
     std::string_view field;
@@ -52,6 +52,8 @@ broker_problem problem_of(std::int64_t code, std::int64_t number, std::string_vi
             return broker_problem::full;
         case message_too_large:
             return broker_problem::too_large;
+        case id_in_process:  // an earlier try of a message with an id, which the servers have not agreed on yet
+            return broker_problem::unavailable;
         case wants_cluster:
         case not_enabled:
         case not_enabled_for_account:

@@ -275,6 +275,7 @@ void run_on_three(const std::vector<loss>& losses, unsigned seed) {
     std::vector<std::int64_t> out;
     std::atomic<std::size_t> taken{0};
     std::atomic<bool> is_over{false};
+    std::atomic<bool> has_ended{false};  // the flow, early or not
     const auto program = [&]() -> task<> {
         auto stage = map<times_three>("triple").on(place);
         auto keep = [&](std::int64_t value) {
@@ -295,9 +296,10 @@ void run_on_three(const std::vector<loss>& losses, unsigned seed) {
         for (std::size_t i = 0; i < losses.size(); ++i) {
             const std::size_t before = taken;
             // It moves, also after the loss before this one.
-            for (int round = 0; round < 1200 && taken < before + 1000; ++round) std::this_thread::sleep_for(50ms);
+            for (int round = 0; round < 1200 && taken < before + 1000 && !has_ended; ++round)
+                std::this_thread::sleep_for(50ms);
             EXPECT_GE(taken, before + 1000) << "after " << i << " losses";
-            if (taken == 0) break;
+            if (has_ended || taken == 0) break;
             const cluster_report now = place.run()->report();
             const std::size_t leader =
                 i % 2 == 0 ? servers.leader() : servers.leader_of(fmt::format("df-{}-{}-0", now.flow, now.run));
@@ -311,6 +313,7 @@ void run_on_three(const std::vector<loss>& losses, unsigned seed) {
         is_over = true;
     });
     leat::run(run_options(1), program);
+    has_ended = true;
     breaker.join();
     const auto all = static_cast<std::int64_t>(out.size());
     std::vector<std::int64_t> wanted(out.size());

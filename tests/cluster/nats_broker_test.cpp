@@ -434,6 +434,41 @@ TEST(nats_broker, with_three_servers_the_leader_may_be_killed) {
     leat::run(leat::run_options(2), run_disturbed, servers.url(), disturb, 3U);
 }
 
+// A server of three that leads but cannot reach the others takes a message and does not answer; of a second try it says that the
+// first is under way.
+task<> publish_without_a_majority(leat_test::nats_trio* servers) {
+    auto first = co_await connect(patient(servers->url()));
+    const auto any = need(std::move(first));
+    co_await make_work(*any, "A", 30s, 3);
+    co_await any->close();
+    const std::size_t leader = servers->leader_of("A");
+    nats_options options = patient((*servers)[leader].url());
+    options.answer_timeout = 500ms;
+    auto made = co_await connect(options);
+    const auto link = need(std::move(made));
+    const auto others = [servers, leader](void (nats_server::*what)()) {
+        for (std::size_t i = 0; i < servers->size(); ++i)
+            if (i != leader) ((*servers)[i].*what)();
+    };
+    others(&nats_server::pause);
+    {
+        leat::scope together(co_await leat::this_task::line());
+        together.spawn(publish_numbers, std::ref(*link), std::string("A.x"), 0, 1);
+        co_await leat::sleep_for(3s);
+        others(&nats_server::resume);
+        co_await together.join();
+    }
+    auto state = co_await link->stream("A");
+    EXPECT_EQ(need(std::move(state)).last_sequence, 1U);
+    co_await link->close();
+}
+
+TEST(nats_broker, what_three_servers_have_not_agreed_on_yet_is_sent_again_until_they_have) {
+    LEAT_NEEDS_NATS_SERVER();
+    leat_test::nats_trio servers;
+    leat::run(leat::run_options(2), publish_without_a_majority, &servers);
+}
+
 // --- Stops, late answers and slow sockets ---
 
 TEST(nats_broker, what_a_stopped_fetch_asked_for_goes_to_the_next_at_its_first_delivery) {
