@@ -1,4 +1,4 @@
-// What memory_broker does beyond the contract, which tests/conformance/broker_test.cpp asks it for: the faults.
+// What memory_broker does beyond the contract, which tests/conformance/broker_*_test.cpp ask it for: the faults.
 #include <leat/cluster/memory_broker.hpp>
 
 #include <gtest/gtest.h>

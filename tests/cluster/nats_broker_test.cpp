@@ -1,5 +1,5 @@
-// What nats_broker does beside the contract, which tests/conformance/broker_test.cpp asks it for: connecting and being refused, and
-// what a server, a network or a slow socket can do to calls under way.
+// What nats_broker does beside the contract, which tests/conformance/broker_*_test.cpp ask it for: connecting and being refused,
+// and what a server, a network or a slow socket can do to calls under way.
 #include <leat/cluster/nats_broker.hpp>
 
 #include <algorithm>

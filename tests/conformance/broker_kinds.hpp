@@ -1,4 +1,4 @@
-// The kinds of broker that broker_test.cpp asks for what broker.hpp promises. A new one is a line in broker_kinds(): how to run
+// The kinds of broker that broker_*_test.cpp ask for what broker.hpp promises. A new one is a line in broker_kinds(): how to run
 // a program of tasks beside a server of it, and how to connect to that.
 #pragma once
 
