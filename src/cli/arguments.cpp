@@ -610,11 +610,7 @@ command_line parse_command_line(int argc, const char* const* argv) {
     letters_command.add_option("item", letters.item, "the item")->type_name("ITEM");
     letters_command.add_flag("--json", letters.json, "ls: an object a line, as in a file of dead letters");
     letters_command.add_flag("-q,--quiet", letters.quiet, "replay: no report on standard error at the end");
-    letters_command
-        .add_option(
-            "--engine", letters.engine,
-            "of a flow on a cluster: replay runs its stages there; the journal is there where the flow has no state")
-        ->type_name("URL");
+    add_engine_options(letters_command, letters);
     letters_command.footer(letters_end);
     CLI::App& each_command = *app.add_subcommand("each", "Runs a command once an item");
     add_each(each_command, each, raw);

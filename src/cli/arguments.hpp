@@ -128,7 +128,8 @@ struct letters_arguments {
     std::string item;   // of show
     bool json = false;
     bool quiet = false;
-    std::string engine;  // replay runs stages there; of a flow without a state directory, its journal is there too
+    std::string engine;     // replay runs stages there; of a flow without a state directory, its journal is there too
+    unsigned replicas = 1;  // there; of a flow whose journal is there, its own count
 };
 
 // Writes the files that an engine is started with.

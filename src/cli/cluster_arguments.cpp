@@ -40,6 +40,12 @@ constexpr const char* engine_help = "the engine: nats://127.0.0.1:4222, tls://HO
 
 void add_engine(CLI::App& to, std::string& engine) { to.add_option("--engine", engine, engine_help)->type_name("URL"); }
 
+void add_replicas(CLI::App& to, unsigned& replicas) {
+    to.add_option("--replicas", replicas, "with --engine: servers that have each message: 1, or 3")
+        ->type_name("N")
+        ->check(CLI::IsMember({1, 3}));
+}
+
 unsigned number(const char* option, const std::string& text, unsigned most) {
     unsigned value = 0;
     const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -54,11 +60,17 @@ void add_engine_options(CLI::App& to, run_arguments& run) {
     to.add_option("--engine", run.engine,
                   "run stages on the cluster of this engine: nats://127.0.0.1:4222, tls://HOST?ca=FILE…")
         ->type_name("URL");
-    to.add_option("--replicas", run.replicas, "with --engine: servers that have each message: 1, or 3")
-        ->type_name("N")
-        ->check(CLI::IsMember({1, 3}));
+    add_replicas(to, run.replicas);
     to.add_flag("--state-in-engine", run.state_in_engine,
                 "keep the journal in the engine: `leat resume` goes on, on any machine");
+}
+
+void add_engine_options(CLI::App& to, letters_arguments& letters) {
+    to.add_option(
+          "--engine", letters.engine,
+          "of a flow on a cluster: replay runs its stages there; the journal is there where the flow has no state")
+        ->type_name("URL");
+    add_replicas(to, letters.replicas);
 }
 
 cluster_commands::cluster_commands(CLI::App& app)

@@ -9,6 +9,7 @@
 namespace leat::cli {
 
 void add_engine_options(CLI::App& to, run_arguments& run);
+void add_engine_options(CLI::App& to, letters_arguments& letters);
 
 class cluster_commands {
 public:

@@ -271,7 +271,7 @@ exit_code replay_stage(const letters_arguments& command, const registry& kinds, 
     } else {
         kept = open_state(file.description.state);
         if (!command.engine.empty())
-            placed = place_flow(file, command.place, {command.engine, 1}, plan.control, messages);
+            placed = place_flow(file, command.place, {command.engine, command.replicas}, plan.control, messages);
         const auto key = std::move(plan.options.item_key);
         plan.options = prepare_flow(file, kept.get(), journal_mode::replay);
         plan.options.item_key = key;
