@@ -12,6 +12,7 @@
 namespace {
 
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 using namespace leat_test;  // NOLINT(google-build-using-namespace): with leat::cluster, what is tested here
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -216,7 +217,7 @@ TEST_P(broker_conformance, a_message_arrives_as_it_was_sent) {
         sent.subject = of.subject("a.b");
         sent.id = "stage:17/3";
         sent.headers = {{"leat-lineage", "r1:17/3"}, {"leat-count", "3"}};
-        sent.payload = std::string("zero \0 and \xff and\r\nlines", 25);
+        sent.payload = "zero \0 and \xff and\r\nlines"s;
         auto stored = co_await of.link->publish(sent);
         (void)need(std::move(stored));
         (void)co_await of.publish("");  // empty, without headers
