@@ -13,10 +13,12 @@ target_compile_options(leat_options INTERFACE
 # Asio, where a layer uses it: without its deprecated names and its stand-alone fences (TSan cannot see them).
 set(leat_asio_definitions BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_FENCED_BLOCK)
 
-# leat_precompile(target sources [header...]): what nearly all of these sources read is read once.
+# leat_precompile(target sources [header...]): what nearly all of these sources read is read once, in a quick build. Not in the
+# others, where a source that leans on what another has included does not compile (and where GCC 12, optimising, warns of more with
+# precompiled headers than there is).
 function(leat_precompile target sources)
     list(LENGTH sources count)
-    if(count GREATER 5)
+    if(LEAT_QUICK_BUILD AND count GREATER 5)
         target_precompile_headers(${target} PRIVATE <algorithm> <atomic> <chrono> <coroutine> <functional> <map> <memory>
                                                     <mutex> <optional> <string> <thread> <vector> ${ARGN})
     endif()
@@ -36,9 +38,7 @@ function(leat_layer name)
         target_link_libraries(leat_${name} PRIVATE $<BUILD_INTERFACE:leat_options>)
         target_compile_definitions(leat_${name} PRIVATE ${leat_asio_definitions})
         target_include_directories(leat_${name} PRIVATE src)  # <layer/name.hpp>: its private headers
-        if(LEAT_QUICK_BUILD)  # not in the others, where a source that leans on what another has included does not compile
-            leat_precompile(leat_${name} "${sources}")
-        endif()
+        leat_precompile(leat_${name} "${sources}")
         set(scope PUBLIC)
     else()  # headers alone
         add_library(leat_${name} INTERFACE)
@@ -68,9 +68,7 @@ function(leat_command name)
         add_library(${name}_cli STATIC ${sources})
         target_compile_definitions(${name}_cli PRIVATE ${leat_asio_definitions} LEAT_VERSION="${PROJECT_VERSION}")
         target_include_directories(${name}_cli PUBLIC ${PROJECT_SOURCE_DIR}/src)
-        if(LEAT_QUICK_BUILD)
-            leat_precompile(${name}_cli "${sources}")
-        endif()
+        leat_precompile(${name}_cli "${sources}")
         target_link_libraries(${name}_cli PUBLIC ${arg_DEPENDS} PRIVATE leat_options ${arg_PACKAGES})
         add_executable(${name} ${PROJECT_SOURCE_DIR}/src/cli/main.cpp)
         target_link_libraries(${name} PRIVATE leat_options ${name}_cli)
