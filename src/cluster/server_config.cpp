@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <cluster/job_messages.hpp>
+#include <cluster/shared_buckets.hpp>
+
 namespace leat::cluster {
 
 namespace {
@@ -46,12 +49,15 @@ std::vector<std::string> reading(const std::string& bucket) {
     return {"$JS.API.STREAM.MSG.GET.KV_" + bucket, "$JS.API.STREAM.INFO.KV_" + bucket};
 }
 
-// To make a bucket, or find that it is there, and use it. A stream of its name can be made with another configuration, but none that
-// is there be changed.
-std::vector<std::string> using_bucket(const std::string& bucket) {
-    std::vector<std::string> all = reading(bucket);
-    all.push_back("$JS.API.STREAM.CREATE.KV_" + bucket);
-    all.push_back(fmt::format("$KV.{}.>", bucket));
+// To make buckets, or find that they are there, and use them. Streams of their names can be made with other configurations, but none
+// that is there be changed.
+std::vector<std::string> using_buckets(const shared_buckets& these) {
+    std::vector<std::string> all;
+    for (const std::string& bucket : {these.entries, these.blobs}) {
+        append(all, reading(bucket));
+        all.push_back("$JS.API.STREAM.CREATE.KV_" + bucket);
+        all.push_back(fmt::format("$KV.{}.>", bucket));
+    }
     return all;
 }
 
@@ -72,17 +78,15 @@ permissions for_worker(const shared_names& shared) {
     append(all.publish, reading("leat-runs"));
     append(all.publish, reading("leat-workers"));
     for (const std::string& queue : shared.queues) {
-        const std::string base = "lj_" + queue;
-        all.publish.push_back(fmt::format("lj.{}.*", queue));    // cut up likewise
-        all.publish.push_back(fmt::format("lj.{}.r.*", queue));  // answers
-        append(all.publish, reading(base));
-        append(all.publish, reading(base + "_blobs"));
-        all.publish.push_back(fmt::format("$KV.{}_blobs.>", base));
+        const job_names names(queue);
+        all.publish.push_back(names.subject + ".*");  // cut up likewise
+        all.publish.push_back(names.answers_subject("*"));
+        append(all.publish, reading(names.bucket()));
+        append(all.publish, reading(names.blobs()));
+        all.publish.push_back(fmt::format("$KV.{}.>", names.blobs()));
     }
-    for (const std::string& cache : shared.caches)
-        for (const char* const part : {"", "_blobs"}) append(all.publish, using_bucket("lc_" + cache + part));
-    for (const std::string& seen : shared.seen)
-        for (const char* const part : {"", "_blobs"}) append(all.publish, using_bucket("ls_" + seen + part));
+    for (const std::string& cache : shared.caches) append(all.publish, using_buckets(cache_buckets(cache)));
+    for (const std::string& seen : shared.seen) append(all.publish, using_buckets(seen_buckets(seen)));
     return all;
 }
 
@@ -97,7 +101,8 @@ permissions for_observer(const std::vector<std::string>& queues) {
         "$JS.API.STREAM.MSG.GET.KV_leat-runs",
         "$JS.API.STREAM.MSG.GET.KV_leat-workers",
     };
-    for (const std::string& queue : queues) all.publish.push_back("$JS.API.STREAM.MSG.GET.KV_lj_" + queue);
+    for (const std::string& queue : queues)
+        all.publish.push_back("$JS.API.STREAM.MSG.GET.KV_" + job_names(queue).bucket());
     return all;
 }
 

@@ -11,6 +11,7 @@
 
 #include <cluster/insist.hpp>
 #include <cluster/job_messages.hpp>
+#include <cluster/shared_buckets.hpp>
 
 namespace leat::cluster::detail {
 
@@ -29,15 +30,6 @@ constexpr duration first_pause = std::chrono::milliseconds(500);
 
 std::uint64_t checksum_of(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 
-blob_options blobs_of(const shared_cache_options& options) {
-    blob_options blobs = options.blobs;
-    blobs.bucket = "lc_" + options.name + "_blobs";
-    blobs.age = options.age;
-    blobs.replicas = options.replicas;
-    blobs.patience = options.patience;
-    return blobs;
-}
-
 }  // namespace
 
 std::string shared_key(std::string_view message) {
@@ -49,9 +41,9 @@ struct shared_tier::state {
     state(broker& where, shared_cache_options with, std::uint64_t of)
         : link(where),
           options(std::move(with)),
-          bucket("lc_" + options.name),
+          bucket(cache_buckets(options.name).entries),
           type(of),
-          blobs(where, blobs_of(options)) {}
+          blobs(where, cache_buckets(options.name).blobs_with(options)) {}
 
     // One of those that this process has stored.
     struct stored {

@@ -19,6 +19,7 @@
 
 #include <cluster/insist.hpp>
 #include <cluster/job_messages.hpp>
+#include <cluster/shared_buckets.hpp>
 
 namespace leat::cluster {
 
@@ -63,14 +64,6 @@ std::uint64_t items_of_partition(const shared_seen_options& options) {
     const std::uint64_t even = options.items / options.partitions + 1;
     return even + even / 20 + 16;
 }
-blob_options blobs_of(const shared_seen_options& options) {
-    blob_options blobs = options.blobs;
-    blobs.bucket = "ls_" + options.name + "_blobs";
-    blobs.age = options.age;
-    blobs.replicas = options.replicas;
-    blobs.patience = options.patience;
-    return blobs;
-}
 
 std::string compressed(const std::string& bytes) {
     std::string out(ZSTD_compressBound(bytes.size()), '\0');
@@ -94,8 +87,8 @@ struct shared_seen::state {
     state(broker& where, shared_seen_options with)
         : link(where),
           options(checked(std::move(with))),
-          bucket("ls_" + options.name),
-          blobs(where, blobs_of(options)) {
+          bucket(seen_buckets(options.name).entries),
+          blobs(where, seen_buckets(options.name).blobs_with(options)) {
         for (unsigned i = 0; i < options.partitions; ++i) parts.emplace_back(options);
     }
 
