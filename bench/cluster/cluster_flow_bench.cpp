@@ -9,12 +9,9 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <csignal>
 #include <mutex>
-#include <spawn.h>
 #include <stdexcept>
 #include <string>
-#include <sys/wait.h>
 #include <vector>
 
 #include <leat/cluster/cluster_stage.hpp>
@@ -26,7 +23,7 @@
 #include <nats_server.hpp>
 #include <support/bench.hpp>
 
-extern char** environ;
+#include "worker_process.hpp"
 
 std::string same(const std::string& from) { return from; }
 std::int64_t same_number(std::int64_t from) { return from; }
@@ -35,27 +32,9 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace leat::cluster;  // NOLINT(google-build-using-namespace): what is measured here
+using bench::worker_process;
 using leat::task;
 using clock_type = std::chrono::steady_clock;
-
-// This program again, as a worker.
-class worker_process {
-public:
-    explicit worker_process(const std::string& url) {
-        const char* const arguments[] = {"bench", "worker", "--engine", url.c_str(), nullptr};
-        if (::posix_spawn(&pid_, "/proc/self/exe", nullptr, nullptr, const_cast<char**>(arguments), environ) != 0)
-            throw std::runtime_error("no worker");
-    }
-    worker_process(const worker_process&) = delete;
-    ~worker_process() {
-        ::kill(pid_, SIGTERM);
-        int status = 0;
-        ::waitpid(pid_, &status, 0);
-    }
-
-private:
-    pid_t pid_ = 0;
-};
 
 enum class where : std::uint8_t { threads, processes, cluster };
 

@@ -8,12 +8,9 @@
 // Client, workers and server share the processors: compare within one run. Not measured: several machines, replicas, long jobs.
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <numeric>
-#include <spawn.h>
 #include <stdexcept>
 #include <string>
-#include <sys/wait.h>
 #include <vector>
 
 #include <leat/cluster/cluster_client.hpp>
@@ -26,7 +23,7 @@
 #include <nats_server.hpp>
 #include <support/bench.hpp>
 
-extern char** environ;
+#include "worker_process.hpp"
 
 std::uint32_t squared(std::uint32_t x) { return x * x; }
 std::string letters(std::size_t size) { return std::string(size, 'x'); }
@@ -35,6 +32,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using namespace leat::cluster;  // NOLINT(google-build-using-namespace): what is measured here
+using bench::worker_process;
 using leat::task;
 using clock_type = std::chrono::steady_clock;
 
@@ -46,25 +44,6 @@ T need(broker_result<T> result) {
 double us_since(clock_type::time_point start) {
     return std::chrono::duration<double, std::micro>(clock_type::now() - start).count();
 }
-
-// This program again, as a worker.
-class worker_process {
-public:
-    explicit worker_process(const std::string& url) {
-        const char* const arguments[] = {"bench", "worker", "--engine", url.c_str(), nullptr};
-        if (::posix_spawn(&pid_, "/proc/self/exe", nullptr, nullptr, const_cast<char**>(arguments), environ) != 0)
-            throw std::runtime_error("no worker");
-    }
-    worker_process(const worker_process&) = delete;
-    ~worker_process() {
-        ::kill(pid_, SIGTERM);
-        int status = 0;
-        ::waitpid(pid_, &status, 0);
-    }
-
-private:
-    pid_t pid_ = 0;
-};
 
 task<std::unique_ptr<broker>> connected(std::string url) {
     auto made = co_await connect(nats_options(std::move(url)));

@@ -8,12 +8,12 @@
 #include <leat/base/sanitizer.hpp>
 #include <leat/cluster/broker_journal.hpp>
 #include <leat/cluster/cluster_stage.hpp>
-#include <leat/cluster/cluster_worker.hpp>
 #include <leat/cluster/memory_broker.hpp>
 #include <leat/runtime/sim.hpp>
 #include <leat/task/scope.hpp>
 #include <leat/task/timeout.hpp>
 
+#include <mortal_workers.hpp>
 #include <soak.hpp>
 
 namespace leat::cluster {
@@ -55,33 +55,6 @@ memory_faults drawn_faults() {
     faults.reorders = sim::chance(50);
     faults.longest_delay = std::chrono::milliseconds(sometimes(20));
     return faults;
-}
-
-task<> serve(std::shared_ptr<memory_broker> link, std::string name) {
-    worker_options how;
-    how.name = std::move(name);
-    how.stall = 60s;
-    cluster_worker mine(std::move(link), how);
-    try {
-        co_await mine.run();
-    } catch (const cluster_refused&) {  // its connection was dropped
-    }
-}
-
-// A worker's life: it is killed, or asked to stop.
-task<> live_and_end(scope& one, std::shared_ptr<memory_broker> link, std::string name) {
-    one.spawn(&serve, link, name);
-    co_await sleep_for(std::chrono::milliseconds(200 + sim::draw(8000)));
-    if (sim::chance(70)) link->drop();  // killed: it says nothing more
-    one.stop();
-}
-task<> workers(memory_engine* engine, unsigned number) {
-    for (unsigned life = 0;; ++life) {
-        std::shared_ptr<memory_broker> link = engine->connect();
-        auto living = with_scope(&live_and_end, link, "w" + std::to_string(number) + "-" + std::to_string(life));
-        co_await std::move(living);
-        co_await sleep_for(std::chrono::milliseconds(sim::draw(500)));
-    }
 }
 
 struct world {
@@ -161,7 +134,7 @@ task<> play_among(scope& around, world* all) {
     const bool kills_coordinators = sim::chance(40);
     all->has_journal = sim::chance(30);
     const unsigned count = 1 + sim::draw(3);
-    for (unsigned i = 0; i < count; ++i) around.spawn(&workers, &all->engine, i);
+    for (unsigned i = 0; i < count; ++i) around.spawn(&leat_test::mortal_workers, &all->engine, i);
     for (unsigned life = 0;; ++life) {
         // What has had its effect is on record: the journal of this test.
         std::vector<int> left;

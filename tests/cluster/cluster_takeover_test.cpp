@@ -2,11 +2,11 @@
 // by another. At the end the sink, a file, has what an undisturbed run writes to it: each line once, in order.
 #include <gmock/gmock.h>
 #include <memory>
+#include <mortal_workers.hpp>
 #include <soak.hpp>
 
 #include <leat/base/sanitizer.hpp>
 #include <leat/cluster/cluster_stage.hpp>
-#include <leat/cluster/cluster_worker.hpp>
 #include <leat/cluster/coordination.hpp>
 #include <leat/cluster/memory_broker.hpp>
 #include <leat/runtime/sim.hpp>
@@ -87,34 +87,7 @@ private:
     sink_journal* kept_ = nullptr;
 };
 
-// --- Workers come and go ---
-
-task<> serve(std::shared_ptr<memory_broker> link, std::string name) {
-    worker_options how;
-    how.name = std::move(name);
-    how.stall = 60s;
-    cluster_worker mine(std::move(link), how);
-    try {
-        co_await mine.run();
-    } catch (const cluster_refused&) {  // its connection was dropped
-    }
-}
-task<> live_and_end(scope& one, std::shared_ptr<memory_broker> link, std::string name) {
-    one.spawn(&serve, link, name);
-    co_await sleep_for(std::chrono::milliseconds(200 + sim::draw(8000)));
-    if (sim::chance(70)) link->drop();
-    one.stop();
-}
-task<> workers(memory_engine* engine, unsigned number) {
-    for (unsigned life = 0;; ++life) {
-        std::shared_ptr<memory_broker> link = engine->connect();
-        auto living = with_scope(&live_and_end, link, "w" + std::to_string(number) + "-" + std::to_string(life));
-        co_await std::move(living);
-        co_await sleep_for(std::chrono::milliseconds(sim::draw(500)));
-    }
-}
-
-// --- So do coordinators ---
+// --- Coordinators come and go, as workers do ---
 
 task<report> run_once(world& in, process& of, std::shared_ptr<broker> link, coordination& mine) {
     placement_options options;
@@ -210,7 +183,7 @@ task<> play_among(scope& around, world& in) {
     faults.longest_delay = std::chrono::milliseconds(sim::draw(30));
     in.engine.set_faults(faults);
     const unsigned count = 1 + sim::draw(3);
-    for (unsigned number = 0; number < count; ++number) around.spawn(&workers, &in.engine, number);
+    for (unsigned number = 0; number < count; ++number) around.spawn(&leat_test::mortal_workers, &in.engine, number);
     scope candidates(co_await this_task::line());
     const unsigned several = 1 + sim::draw(2);
     for (unsigned number = 0; number < several; ++number) candidates.spawn(coordinators, std::ref(in), number);
