@@ -38,6 +38,7 @@ std::string on_one_cpu_with(const std::string& limit) { return std::string(on_on
 // --- Items ---
 
 TEST(bad_input, an_item_larger_than_memory_fails_or_ends_the_run_after_those_before_it) {
+    // The limit below is on address space, of which a sanitizer's shadow memory alone takes terabytes.
     if (leat::sanitizer::any) GTEST_SKIP() << "sanitizers need more address space than there would be";
     const std::string items = "small\n" + std::string(std::size_t{60} << 20U, 'x') + "\nlast\n";
     for (const int kilobytes : {120'000, 200'000, 260'000, 300'000, 400'000}) {
@@ -156,6 +157,8 @@ leat_end run_as_lone_user(const lone_place& place, std::string commands, leat_pr
     return process.start().wait();
 }
 
+// A limit on processes counts all of a user's: only root can become one who has none yet, and the threads of a sanitizer's runtime
+// count too.
 #define LEAT_NEEDS_A_LONE_USER()                                                                  \
     if (::geteuid() != 0) GTEST_SKIP() << "needs root, to run as a user without other processes"; \
     if (leat::sanitizer::any) GTEST_SKIP() << "sanitizers start processes of their own"
@@ -241,6 +244,7 @@ TEST(bad_input, with_32_descriptors_all_is_done_by_fewer_jobs) {
 }
 
 TEST(bad_input, too_few_descriptors_for_anything_are_told_of) {
+    // With eight descriptors a sanitizer's runtime cannot open what it needs at its start.
     if (leat::sanitizer::any) GTEST_SKIP() << "sanitizers need descriptors of their own";
     const leat_end none = run_leat_after("ulimit -n 8", {"each", "--", "echo"}, numbers(20));
     EXPECT_EQ(none.code, 4);
@@ -266,6 +270,7 @@ TEST(bad_input, standard_output_beyond_the_limit_on_files_ends_the_run_with_4) {
 }
 
 TEST(bad_input, a_full_temporary_folder_fails_the_items_with_large_outputs_alone) {
+    // A full disk is a small one here: a tmpfs in a mount namespace of its own, which root alone can make, and not in every container.
     if (::geteuid() != 0) GTEST_SKIP() << "needs root, to make a small file system";
     const scratch place;
     fs::create_directory(place.file("small"));

@@ -11,6 +11,7 @@ using leat_test::run_leat;
 using leat_test::scratch;
 using testing::HasSubstr;
 
+// Landlock came in parts with Linux 5.13 to 6.2, and a kernel may be built without it: leat itself refuses the options there.
 #define LEAT_NEEDS(what) \
     if (!(what)) GTEST_SKIP() << "this kernel cannot"
 

@@ -118,6 +118,7 @@ TEST(each, jobs_can_be_told_beside_the_number_of_cpus) {
         return std::stoul(*std::max_element(lines.begin(), lines.end()));
     };
     const unsigned cpus = leat::effective_machine().worker_count;
+    // What is expected is seen with eight items: as many jobs as CPUs and three more must find work at the same time.
     if (cpus > 4) GTEST_SKIP() << "made for a few CPUs";
     EXPECT_EQ(seen("+3"), cpus + 3);
     EXPECT_EQ(seen("1%"), 1U);
@@ -210,6 +211,7 @@ TEST(each, a_large_output_comes_whole) {
 }
 
 TEST(each, outputs_larger_than_memory_should_hold_go_through_files) {
+    // The bound is on the resident memory of leat, in which a sanitizer's shadow and quarantine are.
     if (leat::sanitizer::any) GTEST_SKIP() << "its own memory counts, too";
     const scratch place;
     const std::size_t many = 200'000'000;

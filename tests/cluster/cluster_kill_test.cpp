@@ -73,6 +73,7 @@ task<report> coordinate(std::string url, std::string folder, std::int64_t items,
     co_return done;
 }
 
+// Disabled: not tests, but the bodies of the processes that the tests below start and kill.
 TEST(cluster_process, DISABLED_works) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     const std::string url = std::getenv(engine_variable);

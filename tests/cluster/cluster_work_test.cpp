@@ -201,6 +201,7 @@ TEST(cluster_work, a_shared_cache_and_shared_keys_on_a_real_server) {
 
 constexpr const char* engine_variable = "LEAT_TEST_ENGINE";
 
+// Disabled: no test, but the body of the processes that tests start and kill.
 TEST(cluster_work_process, DISABLED_works) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     const auto program = [url = std::string(std::getenv(engine_variable))]() -> task<> {
