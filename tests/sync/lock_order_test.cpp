@@ -1,5 +1,5 @@
 // What is logged of locks that are taken in different orders, and that nothing is where the order is one. In builds with
-// LEAT_LOCK_ORDER, as the debug preset is; skipped in others, where the check costs nothing.
+// LEAT_LOCK_ORDER, as the presets debug and asan are; skipped in others, where the check costs nothing.
 #include <core.hpp>
 #include <gmock/gmock.h>
 #include <memory>
