@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <leat/cluster/engine_url.hpp>
@@ -90,6 +91,10 @@ public:
     client(const client&) = delete;
     client& operator=(const client&) = delete;
     ~client() {
+        if (connection_ != nullptr) {
+            natsConnection_Close(connection_);
+            closed_->wait(false);  // said behind the last error, by the thread that calls hear()
+        }
         natsConnection_Destroy(connection_);
         natsOptions_Destroy(options_);
     }
@@ -145,7 +150,11 @@ private:
         natsOptions_SetNKeyFromSeed(options_, public_key.c_str(), url.nkey_file.c_str());
         inbox_ = url.inbox;
         natsOptions_SetErrorHandler(options_, hear, this);
-        if (const natsStatus status = natsConnection_Connect(&connection_, options_); status != NATS_OK) {
+        natsOptions_SetClosedCB(options_, hear_closed, this);
+        natsStatus status = NATS_CONNECTION_AUTH_FAILED;  // cnats loses one signature in 256 (nats_connect.cpp)
+        for (int tries = 0; tries < 4 && status == NATS_CONNECTION_AUTH_FAILED; ++tries)
+            status = natsConnection_Connect(&connection_, options_);
+        if (status != NATS_OK) {
             const char* const text = nats_GetLastError(nullptr);
             problem_ = text != nullptr ? text : natsStatus_GetText(status);
         }
@@ -156,6 +165,12 @@ private:
         natsConnection_GetLastError(from, &text);
         const std::lock_guard lock(mine.mutex_);
         if (text != nullptr) mine.heard_ += std::string(text) + '\n';
+    }
+    static void hear_closed(natsConnection*, void* self) {
+        // Held, since the client may go as soon as it is told.
+        const std::shared_ptr<std::atomic<bool>> closed = static_cast<client*>(self)->closed_;
+        closed->store(true);
+        closed->notify_all();
     }
     void forget() {
         const std::lock_guard lock(mutex_);
@@ -173,6 +188,7 @@ private:
     unsigned asked_ = 0;
     std::mutex mutex_;
     std::string heard_;
+    std::shared_ptr<std::atomic<bool>> closed_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 std::string stream_request(const std::string& name, const std::string& subject, int replicas = 1) {
