@@ -4,8 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <leat/flow/record.hpp>
-
 namespace leat::cluster {
 
 namespace {
@@ -56,32 +54,6 @@ expected<std::vector<Part>, std::string> decode_parts(std::string_view message, 
 }
 
 }  // namespace
-
-const item_codec& record_codec() noexcept {
-    static const item_codec made{[](payload& value, bool may_consume) {
-                                     wire_value packed;
-                                     auto& from = value.as<record>();
-                                     if (may_consume) {
-                                         packed.bytes = std::move(from.bytes);
-                                         packed.key = std::move(from.key);
-                                         packed.attributes = std::move(from.attributes);
-                                     } else {
-                                         packed.bytes = from.bytes;
-                                         packed.key = from.key;
-                                         packed.attributes = from.attributes;
-                                     }
-                                     packed.sequence = from.sequence;
-                                     return packed;
-                                 },
-                                 [](wire_value&& value) {
-                                     record made_of(std::move(value.bytes), std::move(value.key));
-                                     made_of.attributes = std::move(value.attributes);
-                                     made_of.sequence = value.sequence;
-                                     return payload(std::move(made_of));
-                                 },
-                                 0};
-    return made;
-}
 
 void encode_part(const parcel_item& what, std::string& to) {
     to.clear();

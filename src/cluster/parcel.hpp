@@ -14,7 +14,7 @@
 #include <vector>
 
 #include <leat/base/expected.hpp>
-#include <leat/cluster/item_codec.hpp>
+#include <leat/flow/item_codec.hpp>
 
 namespace leat::cluster {
 

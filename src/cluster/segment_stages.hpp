@@ -7,8 +7,8 @@
 
 #include <cluster/manifest.hpp>
 #include <leat/base/expected.hpp>
-#include <leat/cluster/item_codec.hpp>
 #include <leat/flow/component.hpp>
+#include <leat/flow/item_codec.hpp>
 #include <leat/flow/run_flow.hpp>
 
 namespace leat::cluster {

@@ -37,7 +37,10 @@ std::vector<option> stage_options() {
                 {option("items", option_type::integer, "how many items may wait; 64 or twice the jobs, when not given")
                      .at_least(1)
                      .at_most(1e9),
-                 option("bytes", option_type::size, "how many bytes may wait").defaults("64MiB").at_least(1)},
+                 option("bytes", option_type::size, "how many bytes may wait").defaults("64MiB").at_least(1),
+                 option("disk", option_type::size, "how many bytes more may wait on disk with overflow = \"spill\"")
+                     .defaults("1GiB")
+                     .at_least(1)},
                 "items")
             .also_called({"queue", "capacity"}),
         option("order", option_type::word, "the order of what leaves it; the flow's, when not given")
@@ -48,10 +51,12 @@ std::vector<option> stage_options() {
             "how many items its ordered output may lag behind the first that is not done; the flow's, when not given")
             .at_least(1)
             .at_most(1e6),
-        option("overflow", option_type::word,
-               "what becomes of items for which there is no room in front of it: 'wait' holds up what gives them, "
-               "'drop-newest' and 'drop-oldest' leave items out of this branch, counted as skipped")
-            .one_of({"wait", "drop-newest", "drop-oldest"}),
+        option(
+            "overflow", option_type::word,
+            "what becomes of items for which there is no room in front of it: 'wait' holds up what gives them, 'spill' "
+            "puts them on disk until there is, 'drop-newest' and 'drop-oldest' leave items out of this branch, counted "
+            "as skipped; 'spill' for one of several branches, else 'wait', when not given")
+            .one_of({"wait", "spill", "drop-newest", "drop-oldest"}),
         option("pool", option_type::text, "the concurrency pool of [flow] of which it takes a place for each attempt")
             .at_least(1),
         option("rate", option_type::number, "at most so many attempts a second, of all its jobs together")

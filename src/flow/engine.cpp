@@ -54,6 +54,7 @@ task<> flow_engine::run() {
     for (segment& each : segments_) {
         each.lanes.clear();
         each.gate.reset();  // with what was still waiting for its turn
+        if (each.side) each.side->waiting.abandon();
     }
 }
 
@@ -84,11 +85,15 @@ task<> flow_engine::supervise(scope& work) {
     }
     to_open_ = lines_.load();
     for (const feed& each : feeds_) lines_ += each.is_pulled ? 0 : 1;
+    for (const segment& each : segments_) lines_ += each.side ? 1 : 0;
     for (segment& each : segments_)
         for (unsigned i = 0; i < each.workers; ++i)
             work.spawn(
                 task_name("flow worker"), [this](segment* mine, unsigned which) { return run_worker(*mine, which); },
                 &each, i);
+    for (segment& each : segments_)
+        if (each.side)
+            work.spawn(task_name("flow spill"), [this](segment* mine) { return run_side_way(*mine); }, &each);
     for (feed& each : feeds_)
         if (!each.is_pulled)
             work.spawn(task_name("flow source"), [this](feed* mine) { return run_source(*mine); }, &each);
@@ -123,8 +128,16 @@ void flow_engine::end_line() noexcept {
 void flow_engine::end_feed(outlet& of) noexcept {
     for (auto& port : of.ports)
         for (target& each : port)
-            if (each.to->feeders.fetch_sub(1) == 1)
-                for (lane_ends& lane : each.to->lanes) lane.out->close();
+            if (each.to->feeders.fetch_sub(1) == 1) end_input(*each.to);
+}
+
+void flow_engine::end_input(segment& of) noexcept {
+    if (of.side) {
+        of.side->over = true;
+        of.side->wake.set();
+    } else {
+        for (lane_ends& lane : of.lanes) lane.out->close();
+    }
 }
 
 task<> flow_engine::run_source(feed& mine) {
@@ -265,6 +278,7 @@ flow_control::progress flow_engine::snapshot() const {
     {
         const std::scoped_lock held(sizing_lock_);
         r.sizing = sizing_;
+        r.sizing.insert(r.sizing.end(), full_disks_.begin(), full_disks_.end());
     }
     const node* before = nullptr;
     for (const node& each : nodes_) {
@@ -285,6 +299,7 @@ flow_control::progress flow_engine::snapshot() const {
             if (place != one.stages.begin()) continue;
             const std::uint64_t taken = one.taken.get();
             now.queued.back() = std::max(one.entered.get(), taken) - taken;
+            if (one.side) now.queued.back() += one.side->now.load(std::memory_order_relaxed);  // a snapshot
         }
         before = &each;
     }

@@ -64,6 +64,7 @@ private:
     struct outlet;     // all ways out of a source or a segment
     struct lane_ends;  // a queue in front of a segment
     struct segment;    // stages fused into one, their queue and order
+    struct side_way;   // past a full queue
     struct feed;       // a source while it runs
     struct worker;     // one line through a segment
     struct transform;  // how far a direct stage has come with some items
@@ -96,6 +97,7 @@ private:
     task<> close(worker& self);
     task<> close_stages();
     void end_feed(outlet& of) noexcept;
+    static void end_input(segment& of) noexcept;  // nobody sends into it any more
     void end_line() noexcept;
 
     // engine_sizing.cpp
@@ -131,11 +133,18 @@ private:
     task<> deliver(worker* by, outlet& to, std::vector<item>& items);
     task<> deliver_by_port(worker* by, outlet& to, std::vector<item>& items);
     task<> deliver(worker* by, target& to, std::vector<item>& items);
-    task<> deliver_by_key(segment& to, std::vector<item>& items);
     task<> lead_through(worker& by, segment& to, std::vector<item>& items);
     void note_end_of_led(worker& self) noexcept;
     task<> send(segment& to, unsigned lane, std::vector<item>& items);
+    task<> send_in_turn(segment& to, std::vector<item>& items);
+    task<> send_by_key(segment& to, std::vector<item>& items);
     void send_or_drop(segment& to, unsigned lane, std::vector<item>& items);
+    // engine_spill.cpp
+    task<> send_or_spill(segment& to, std::vector<item>& items);
+    task<> put_aside(segment& to, std::vector<item>& items);
+    task<> run_side_way(segment& of);
+    task<> bring_back(segment& to);
+    static void send_what_fits(segment& to, std::vector<item>& items);
     [[nodiscard]] bool may_retry() noexcept;
     task<> give_up(worker& self, std::size_t at, item& in, unsigned attempts, const std::string& why);
     // What becomes of it is told and, for a dead letter, done; gives how that went.
@@ -172,7 +181,8 @@ private:
     std::mutex names_lock_;
     std::vector<std::string> unfinished_names_;  // under names_lock_
     mutable std::mutex sizing_lock_;
-    std::vector<std::string> sizing_;  // under sizing_lock_: what was decided
+    std::vector<std::string> sizing_;      // under sizing_lock_: what was decided
+    std::vector<std::string> full_disks_;  // under sizing_lock_: which stages spill no more, and why
     std::mutex error_lock_;
     std::string error_;  // under error_lock_; the first
     leat::mutex dead_letters_;

@@ -74,11 +74,6 @@ private:
     std::uint64_t inside_, blocked_;
 };
 
-// What an item without a key of its own goes by.
-std::uint32_t key_of(const item& each) {
-    return each.key != 0 ? each.key : static_cast<std::uint32_t>(std::hash<std::string>{}(each.value.name()));
-}
-
 }  // namespace
 
 // --- Out of a source ---
@@ -765,13 +760,18 @@ task<> flow_engine::deliver_by_port(worker* by, outlet& to, std::vector<item>& i
 
 task<> flow_engine::deliver(worker* by, target& to, std::vector<item>& items) {
     if (to.to->is_led) return lead_through(*by, *to.to, items);
-    if (to.to->lanes.size() == 1) return send(*to.to, 0, items);
-    return deliver_by_key(*to.to, items);
+    if (to.to->side) return send_or_spill(*to.to, items);
+    return send_in_turn(*to.to, items);
 }
 
-task<> flow_engine::deliver_by_key(segment& to, std::vector<item>& items) {
+task<> flow_engine::send_in_turn(segment& to, std::vector<item>& items) {
+    if (to.lanes.size() == 1) return send(to, 0, items);
+    return send_by_key(to, items);
+}
+
+task<> flow_engine::send_by_key(segment& to, std::vector<item>& items) {
     std::vector<std::vector<item>> by_lane(to.lanes.size());
-    for (item& each : items) by_lane[key_of(each) % to.lanes.size()].push_back(std::move(each));
+    for (item& each : items) by_lane[to.lane_of(each)].push_back(std::move(each));
     items.clear();
     for (unsigned lane = 0; lane < by_lane.size(); ++lane)
         if (!by_lane[lane].empty()) co_await send(to, lane, by_lane[lane]);
@@ -805,7 +805,7 @@ void flow_engine::note_end_of_led(worker& self) noexcept {
 
 task<> flow_engine::send(segment& to, unsigned lane, std::vector<item>& items) {
     const std::size_t count = items.size();
-    if (to.full != when_full::wait) {
+    if (to.full == when_full::drop_newest || to.full == when_full::drop_oldest) {
         send_or_drop(to, lane, items);
         co_return;
     }

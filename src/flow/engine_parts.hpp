@@ -1,6 +1,7 @@
 // What an engine is made of: see engine.hpp.
 #pragma once
 
+#include <leat/sync/condition_variable.hpp>
 #include <leat/sync/event.hpp>
 #include <leat/sync/rate_limiter.hpp>
 #include <leat/sync/semaphore.hpp>
@@ -8,6 +9,7 @@
 #include "engine.hpp"
 #include "line_clock.hpp"
 #include "order_gate.hpp"
+#include "spill.hpp"
 
 namespace leat {
 
@@ -98,6 +100,22 @@ private:
     std::vector<unsigned> waiting_;
 };
 
+// Where items wait that found no room in the queues of a segment; a task moves them there in their order. While any lies
+// here, or is being moved, all that come behind do too.
+struct flow_engine::side_way {
+    explicit side_way(const stage_policy& of) : waiting(*of.spilled_as, stage_policy::spill_items, of.spill_bytes) {}
+    [[nodiscard]] bool is_empty() const noexcept { return waiting.empty() && !moving; }
+    [[nodiscard]] bool takes() const noexcept { return problem.empty() && waiting.has_room(); }
+    leat::mutex lock;
+    condition_variable changed;       // of what follows, under lock
+    spill waiting;                    // under lock
+    bool moving = false;              // under lock: some were taken and are not in a queue yet
+    std::string problem;              // under lock: why the disk takes no more
+    auto_reset_event wake;            // for the task: there may be some, or it is over
+    std::atomic<bool> over{false};    // nobody will come any more
+    std::atomic<std::size_t> now{0};  // how many lie here
+};
+
 struct flow_engine::segment {
     std::vector<node*> stages;
     outlet out;
@@ -115,6 +133,7 @@ struct flow_engine::segment {
     std::optional<last_come_first> taking;
     semaphore room{0};  // for items that its workers hold
     when_full full = when_full::wait;
+    std::unique_ptr<side_way> side;                // with when_full::spill
     std::size_t queue_bytes = 0, queue_items = 0;  // of each lane
     std::size_t most_held_bytes = 0;               // waiting for their turn behind the gate
     std::atomic<std::uint64_t> held_bytes{0};
@@ -129,6 +148,14 @@ struct flow_engine::segment {
     worker* led = nullptr;  // of a segment that is led, once it has opened its stages
     own_tally led_ns;       // of the lines that lead it
     bool is_led = false;    // its stages run on the worker that leads the segment in front, and its queue stays empty
+
+    // Which queue an item goes through: by its key, or where it has none of its own, by its name.
+    [[nodiscard]] unsigned lane_of(const item& each) const {
+        if (lanes.size() == 1) return 0;
+        const auto key =
+            each.key != 0 ? each.key : static_cast<std::uint32_t>(std::hash<std::string>{}(each.value.name()));
+        return static_cast<unsigned>(key % lanes.size());
+    }
 };
 
 inline std::size_t weight_of_item(const item& each) { return sizeof(item) + each.value.weight(); }

@@ -127,6 +127,12 @@ void flow_engine::cut() {
             for (unsigned i = 0; i < fresh.workers && fresh.least < fresh.workers; ++i)
                 fresh.may_work.emplace_back(i < fresh.least);
             fresh.full = policy.full;
+            if (policy.full == when_full::spill) {
+                if (policy.spilled_as == nullptr)
+                    throw std::invalid_argument(fmt::format(
+                        "stage '{}' is to spill, and does not say how its items become bytes", each.description.name));
+                fresh.side = std::make_unique<side_way>(policy);
+            }
             const std::size_t items = policy.buffer_items != 0
                                           ? policy.buffer_items
                                           : std::max<std::size_t>(64, std::size_t{2} * fresh.workers);

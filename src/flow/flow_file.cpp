@@ -15,6 +15,7 @@
 
 #include <leat/base/machine.hpp>
 #include <leat/flow/dead_letter_file.hpp>
+#include <leat/flow/item_codec.hpp>
 #include <leat/io/unique_fd.hpp>
 
 #include <flow/flow_order.hpp>
@@ -63,6 +64,7 @@ private:
     [[nodiscard]] bool has_place_for_letters() const {
         return header_.has("state") || kept_ == journal_place::elsewhere;
     }
+    void let_branches_spill(flow_graph& graph);
     void look_for_readers(const flow_graph& graph);
     void make(flow_file& into);
     template <class Maker>
@@ -295,7 +297,9 @@ void reader::read_policy(draft& of) {
         const std::string& full = from.text("overflow");
         to.full = full == "drop-newest"   ? when_full::drop_newest
                   : full == "drop-oldest" ? when_full::drop_oldest
+                  : full == "spill"       ? when_full::spill
                                           : when_full::wait;
+        to.spilled_as = &record_codec();
         to.own_buffer = true;
     }
     if (from.has("buffer")) {
@@ -303,6 +307,7 @@ void reader::read_policy(draft& of) {
         to.own_buffer = true;
         if (buffer.has("items")) to.buffer_items = static_cast<std::size_t>(buffer.integer("items"));
         if (buffer.has("bytes")) to.buffer_bytes = buffer.size("bytes");
+        if (buffer.has("disk")) to.spill_bytes = buffer.size("disk");
     }
     if (from.has("timeout")) to.timeout = from.duration("timeout");
     if (from.has("retry")) {
@@ -443,10 +448,32 @@ void reader::make(flow_file& into) {
         into.graph.stages.push_back(std::move(node));
     }
     look_for_readers(into.graph);
+    let_branches_spill(into.graph);
     for (draft& each : drafts_) {
         if (each.role == component_role::source) flow.sources.push_back(std::move(each.what));
         else if (each.role == component_role::sink) flow.sinks.push_back(std::move(each.what));
         else flow.stages.push_back(std::move(each.what));
+    }
+}
+
+// Where one way out has several takers, a slow one of them is not to hold up the others, unless its 'overflow' says so.
+void reader::let_branches_spill(flow_graph& graph) {
+    const auto takes = [](const stage_node& one, const flow_input& what) {
+        return std::any_of(one.from.begin(), one.from.end(), [&](const flow_input& in) {
+            return in.is_source == what.is_source && in.index == what.index && in.port == what.port;
+        });
+    };
+    for (const draft& each : drafts_) {
+        if (each.role == component_role::source || each.what.options.has("overflow")) continue;
+        const auto mine = std::find_if(graph.stages.begin(), graph.stages.end(),
+                                       [&](const stage_node& one) { return one.name == each.what.name; });
+        const bool shares = std::any_of(mine->from.begin(), mine->from.end(), [&](const flow_input& in) {
+            return std::count_if(graph.stages.begin(), graph.stages.end(),
+                                 [&](const stage_node& one) { return takes(one, in); }) > 1;
+        });
+        if (!shares) continue;
+        mine->policy.full = when_full::spill;
+        mine->policy.spilled_as = &record_codec();
     }
 }
 

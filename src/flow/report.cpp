@@ -71,6 +71,7 @@ std::string report::to_json() const {
         one["blocked_s"] = each.blocked_s;
         one["p50_ms"] = each.p50_ms;
         one["p99_ms"] = each.p99_ms;
+        if (each.spilled != 0) one["spilled"] = each.spilled;
         if (each.saved_bytes != 0) one["saved_bytes"] = each.saved_bytes;
         if (each.moved_bytes != 0) one["moved_bytes"] = each.moved_bytes;
         each_stage.push_back(std::move(one));
@@ -121,6 +122,10 @@ std::string report::to_text() const {
             each.retried, each.dead, each.failed, share(each.busy_s), share(each.io_s), share(each.core_s),
             share(each.starved_s), share(each.blocked_s), milliseconds(each.p50_ms), milliseconds(each.p99_ms));
     }
+    for (const stage_report& each : stages)
+        if (each.spilled != 0)
+            text += fmt::format("  {} items for '{}' were put aside until it had room\n", count_text(each.spilled),
+                                each.name);
     for (const stage_report& each : stages)
         if (each.saved_bytes != 0 || each.moved_bytes != 0)
             text += fmt::format("  '{}' saved the transfer of {} and moved {} for that\n", each.name,

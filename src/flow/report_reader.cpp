@@ -98,6 +98,7 @@ stage_report stage_of(const boost::json::value& of, std::size_t number) {
     from.read("blocked_s", r.blocked_s);
     from.read("p50_ms", r.p50_ms);
     from.read("p99_ms", r.p99_ms);
+    from.read_count("spilled", r.spilled);
     from.read_count("saved_bytes", r.saved_bytes);
     from.read_count("moved_bytes", r.moved_bytes);
     return r;

@@ -83,6 +83,7 @@ struct alignas(64) stage_counts {
 struct stage_account {
     std::deque<stage_counts> of;  // the workers
     tally dropped;                // by who found no room in front of the stage; of the skipped
+    tally spilled;                // that found none either, and were put aside
     tally lent_ns;                // by workers that waited for input to those that held more than one item
     latency_histogram latency;
 
@@ -101,6 +102,7 @@ struct stage_account {
         r.retried = sum(&stage_counts::retried);
         r.dead = sum(&stage_counts::dead);
         r.failed = sum(&stage_counts::failed);
+        r.spilled = spilled.get();
         r.jobs = jobs;
         r.workers = workers;
         r.busy_s = seconds(&stage_counts::busy_ns);

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <type_traits>
 
-#include <leat/cluster/item_codec.hpp>
+#include <leat/flow/item_codec.hpp>
 #include <leat/flow/flow.hpp>
 #include <leat/process/pool_function.hpp>
 

@@ -196,7 +196,19 @@ public:
     }
     // What becomes of items for which there is no room in front of the stage: for a branch that must not hold up the others.
     Stage overflow(when_full how) && {
+        if (how == when_full::spill) throw std::invalid_argument("overflow: spill() says how items become bytes");
         policy.full = how;
+        policy.own_buffer = true;
+        return self();
+    }
+    // The same: items wait on disk, in temporary files, at most so many bytes and stage_policy::spill_items of them. What they
+    // are is said by codec_of<T>() (leat/flow/item_codec.hpp), with T the type of the items in front of the stage: another
+    // fails the flow. Where the disk takes no more they wait as with when_full::wait.
+    Stage spill(const item_codec& as, std::size_t most_bytes = std::size_t{1} << 30U) && {
+        if (most_bytes == 0) throw std::invalid_argument("spill(codec, most_bytes) needs room for something");
+        policy.full = when_full::spill;
+        policy.spilled_as = &as;
+        policy.spill_bytes = most_bytes;
         policy.own_buffer = true;
         return self();
     }

@@ -33,6 +33,7 @@ enum class order : std::uint8_t {
 // What becomes of an item for which a branch has no room.
 enum class when_full : std::uint8_t {
     wait,         // it waits, and what comes behind it
+    spill,        // it lies on disk until there is room, up to a bound; then it waits
     drop_newest,  // it is left out of this branch: counted as skipped
     drop_oldest,  // the one that has waited longest is
 };
@@ -52,6 +53,8 @@ struct retry_policy {
     double jitter = 0.2;  // each delay is multiplied by a random factor in [1 - jitter, 1 + jitter]
 };
 
+struct item_codec;
+
 struct stage_policy {
     static constexpr unsigned automatic = 0;
     static constexpr unsigned most_jobs = 4096;
@@ -62,6 +65,9 @@ struct stage_policy {
     std::size_t buffer_bytes = std::size_t{64} << 20U;
     bool own_buffer = false;  // a queue was asked for: the stage is not fused with the one before it
     when_full full = when_full::wait;
+    const item_codec* spilled_as = nullptr;                // with when_full::spill: how items become bytes
+    std::size_t spill_bytes = std::size_t{1} << 30U;       // the most of them on disk; see spill_items
+    static constexpr std::size_t spill_items = 1'000'000;  // whose accounts stay in memory, some 200 bytes each
     std::size_t window = 0;               // how far its output may lag behind the first item not done; 0: the flow's
     std::chrono::nanoseconds timeout{0};  // of one attempt; 0: none
     double rate = 0;                      // attempts a second, of all workers together; 0: no limit

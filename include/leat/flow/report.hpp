@@ -34,6 +34,7 @@ struct stage_report {
     [[nodiscard]] double useful_s() const noexcept { return busy_s + io_s; }
     double p50_ms = 0;  // of the time an item takes in the stage, all attempts
     double p99_ms = 0;
+    std::uint64_t spilled = 0;      // put aside for want of room: see when_full::spill
     std::uint64_t saved_bytes = 0;  // of items that it left out so that they were not sent
     std::uint64_t moved_bytes = 0;  // what it moved itself to know that
 };
@@ -71,7 +72,8 @@ struct report {
     double cpu_s = 0;       // that the program and its children used
     double peak_bytes = 0;  // of the program's memory
     std::vector<stage_report> stages;
-    std::vector<std::string> sizing;  // what was decided about stages with a range of jobs: a sentence each
+    std::vector<std::string>
+        sizing;  // what was decided about stages with a range of jobs or a full disk: a sentence each
     std::optional<plan_forecast> plan;
 
     [[nodiscard]] bool adds_up() const noexcept { return in == out + skipped + dead + failed + unfinished; }

@@ -1,5 +1,5 @@
-// item_codec: the value of an item on its way between machines. A record of a flow file travels with its key and attributes; a
-// value of a C++ flow as what the codec makes of it.
+// item_codec: the value of an item as bytes, for its way between machines or to a disk and back. A record of a flow file keeps its
+// key and attributes; a value of a C++ flow is what the codec makes of it.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include <leat/flow/policy.hpp>
 #include <leat/process/codec.hpp>
 
-namespace leat::cluster {
+namespace leat {
 
 // Crosses like any aggregate.
 struct wire_value {
@@ -25,19 +25,24 @@ struct wire_value {
 
 // How payloads of one type become such values, and come back. The functions may be called from any thread.
 struct item_codec {
-    // With `may_consume` the payload may be emptied. Throws what the codec throws.
+    // With `may_consume` the payload may be emptied. Throws permanent_error for a payload of another type, and what the codec
+    // throws.
     wire_value (*pack)(payload& value, bool may_consume) = nullptr;
     // Throws permanent_error for a value that is none of this type.
     payload (*unpack)(wire_value&& value) = nullptr;
     std::uint64_t type = 0;  // equal where both sides mean the same
 };
 
+// Of records.
 [[nodiscard]] const item_codec& record_codec() noexcept;
+
+// Of values that leat/process/codec.hpp can encode.
 
 template <class T>
 [[nodiscard]] const item_codec& codec_of() {
     static const item_codec made{
         [](payload& value, bool) {
+            if (!value.is<T>()) throw permanent_error("an item is not of the type that was said");
             wire_value packed;
             encode_to(packed.bytes, value.as<T>());
             return packed;
@@ -52,4 +57,4 @@ template <class T>
     return made;
 }
 
-}  // namespace leat::cluster
+}  // namespace leat
