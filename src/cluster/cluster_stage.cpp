@@ -154,24 +154,64 @@ private:
     std::size_t next_ = 0;  // in it, for process()
 };
 
-cluster_stage::cluster_stage(std::shared_ptr<coordinator_body> run, std::size_t segment, const item_codec& in,
-                             const item_codec& out)
+namespace {
+
+unsigned window_of(const coordinator_body& run) {
+    return static_cast<unsigned>(std::clamp<std::size_t>(run.options().window, 1, stage_policy::most_jobs));
+}
+
+}  // namespace
+
+cluster_stage::cluster_stage(std::shared_ptr<coordinator_body> run, std::size_t segment)
     : run_(std::move(run)),
       segment_(segment),
-      in_(in),
-      out_(out),
-      window_(static_cast<unsigned>(std::clamp<std::size_t>(run_->options().window, 1, stage_policy::most_jobs))),
+      is_in_plan_(true),
+      in_(record_codec()),
+      out_(record_codec()),
+      window_(window_of(*run_)),
+      room_(units_of(run_->options().window_bytes)) {}
+
+cluster_stage::cluster_stage(std::shared_ptr<coordinator_body> run, functions what)
+    : run_(std::move(run)),
+      functions_(std::move(what)),
+      in_(functions_->in),
+      out_(functions_->out),
+      window_(window_of(*run_)),
       room_(units_of(run_->options().window_bytes)) {}
 
 cluster_stage::~cluster_stage() = default;
 
 // Attempts are the workers' affair, and how many of them there are.
 void cluster_stage::adopt(stage_policy& policy) {
-    if (!run_->plan().is_file()) run_->set_policy(segment_, policy);
+    if (!is_in_plan_) {
+        manifest_segment& mine = functions_->segment;
+        if (mine.stages.size() == 1) mine.stages.front().policy = policy;
+        segment_ = run_->add(mine);
+        is_in_plan_ = true;
+    }
     policy.jobs = 1;
     policy.least_jobs = 0;
     policy.timeout = std::chrono::nanoseconds(0);
     policy.retry.max = 0;
+}
+
+// Of the same run: their items go there and come back once.
+std::shared_ptr<stage> cluster_stage::joined_with(const stage_policy& policy, const stage_node& next) {
+    if (joined_ && joined_next_ == next.what) return joined_;
+    const auto* const other = dynamic_cast<const cluster_stage*>(next.what.get());
+    if (other == nullptr || other->run_ != run_ || !functions_ || !other->functions_ || is_in_plan_ ||
+        other->is_in_plan_ || !other->functions_->takes_as_given)
+        return nullptr;
+    functions both{functions_->segment, in_, other->out_, functions_->takes_as_given};
+    if (both.segment.stages.size() == 1) both.segment.stages.front().policy = policy;
+    both.segment.name += '+' + other->functions_->segment.name;
+    for (manifest_stage each : other->functions_->segment.stages) {
+        each.policy = next.policy;
+        both.segment.stages.push_back(std::move(each));
+    }
+    joined_ = std::make_shared<cluster_stage>(run_, std::move(both));
+    joined_next_ = next.what;
+    return joined_;
 }
 
 task<> cluster_stage::start(unsigned) {

@@ -32,11 +32,20 @@ namespace leat::cluster {
 
 class cluster_stage final : public stage {
 public:
-    cluster_stage(std::shared_ptr<coordinator_body> run, std::size_t segment, const item_codec& in,
-                  const item_codec& out);
+    // A segment of the run's plan, of a flow file.
+    cluster_stage(std::shared_ptr<coordinator_body> run, std::size_t segment);
+    // One of a C++ flow, which is entered in the plan as the flow begins.
+    struct functions {
+        manifest_segment segment;
+        const item_codec& in;
+        const item_codec& out;
+        bool takes_as_given = false;  // the first takes just what the stage in front gives
+    };
+    cluster_stage(std::shared_ptr<coordinator_body> run, functions what);
     ~cluster_stage() override;
 
     void adopt(stage_policy& policy) override;
+    [[nodiscard]] std::shared_ptr<stage> joined_with(const stage_policy& policy, const stage_node& next) override;
     task<> start(unsigned jobs) override;
     task<std::unique_ptr<stage_worker>> open() override;
     task<> close() override;
@@ -90,7 +99,11 @@ private:
     void fail(const std::string& why);
 
     const std::shared_ptr<coordinator_body> run_;
-    const std::size_t segment_;
+    std::optional<functions> functions_;  // none: of a flow file
+    std::size_t segment_ = 0;             // of functions: once it is in the plan
+    bool is_in_plan_ = false;
+    std::shared_ptr<cluster_stage> joined_;  // with joined_next_
+    std::shared_ptr<stage> joined_next_;
     const item_codec& in_;
     const item_codec& out_;
     const unsigned window_;

@@ -24,11 +24,8 @@ public:
     [[nodiscard]] std::string failure() const override;
     [[nodiscard]] std::vector<std::string> segments() const override;
 
-    // Before enter(). A C++ flow is put together stage by stage.
+    // Before enter(), as a C++ flow begins.
     std::size_t add(manifest_segment segment);
-    void set_policy(std::size_t segment, const stage_policy& policy) {
-        plan_.segments[segment].stages.front().policy = policy;
-    }
     // How the engine is reached, where that is not known before the flow starts.
     void opens_by(std::function<task<std::shared_ptr<broker>>()> open) { open_ = std::move(open); }
 

@@ -113,10 +113,7 @@ private:
             if (i != at)
                 for (const flow_input& in : stages[i].from)
                     if (!in.is_source && in.index == before) return false;
-        const stage_policy& a = stages[before].policy;
-        const stage_policy& b = stages[at].policy;
-        return a.error == b.error && a.ordered == b.ordered && !b.own_buffer && b.full == when_full::wait &&
-               b.rate == 0 && b.pool.empty();
+        return needs_no_hop(stages[before].policy, stages[at].policy);
     }
     flow_file& file_;
     const placement_options& options_;
@@ -160,9 +157,7 @@ expected<std::shared_ptr<coordinator>, std::string> place(flow_file& file, std::
         }
         const auto run = std::make_shared<coordinator_body>(std::move(engine), std::move(plan), std::move(options));
         run->opens_by(std::move(open));
-        how.replace(chains, [&run](std::size_t segment) {
-            return std::make_shared<cluster_stage>(run, segment, record_codec(), record_codec());
-        });
+        how.replace(chains, [&run](std::size_t segment) { return std::make_shared<cluster_stage>(run, segment); });
         return std::shared_ptr<coordinator>(run);
     } catch (const cluster_refused& why) {
         return unexpected(std::string(why.what()));
@@ -215,15 +210,14 @@ std::shared_ptr<stage> at::add(const function& what) const {
         state_->run = std::make_shared<coordinator_body>(state_->engine, std::move(plan), state_->options);
         state_->run->opens_by(state_->open);
     }
-    manifest_segment segment = segment_of(state_->options);
-    segment.name = what.stage;
+    cluster_stage::functions made{segment_of(state_->options), *what.in, *what.out, what.takes_as_given};
+    made.segment.name = what.stage;
     manifest_stage stage;
     stage.name = what.stage;
     stage.function = what.name;
     stage.type = what.type;
-    segment.stages.push_back(std::move(stage));
-    const std::size_t number = state_->run->add(std::move(segment));
-    return std::make_shared<cluster_stage>(state_->run, number, *what.in, *what.out);
+    made.segment.stages.push_back(std::move(stage));
+    return std::make_shared<cluster_stage>(state_->run, std::move(made));
 }
 
 }  // namespace leat::cluster

@@ -74,6 +74,7 @@ private:
 
     // engine_plan.cpp
     void resolve();
+    void join_neighbours();
     void cut();
     void check_input(const stage_node& of, const flow_input& input) const;
     [[nodiscard]] std::shared_ptr<semaphore> find_pool(const std::string& name) const;

@@ -20,12 +20,18 @@ void flow_engine::resolve() {
         if (each.what->has_dead_letters() && !options_.dead_letters)
             throw std::invalid_argument("the source '" + each.name +
                                         "' sends what is bad to the dead letters, but the flow has no place for them");
+    for (std::size_t at = 0; at < graph_.stages.size(); ++at) {
+        const stage_node& each = graph_.stages[at];
+        if (!each.what) throw std::invalid_argument("stage '" + each.name + "' has no implementation");
+        if (!each.from.empty()) continue;
+        graph_.stages[at].from.push_back({at == 0, at == 0 ? 0 : at - 1, 0});
+    }
+    join_neighbours();
     const unsigned cpus = effective_machine().worker_count;
     const bool sinks_said =
         std::any_of(graph_.stages.begin(), graph_.stages.end(), [](const stage_node& each) { return each.is_sink; });
     for (std::size_t at = 0; at < graph_.stages.size(); ++at) {
         stage_node& each = graph_.stages[at];
-        if (!each.what) throw std::invalid_argument("stage '" + each.name + "' has no implementation");
         each.what->adopt(each.policy);
         stage_policy& policy = each.policy;
         const unsigned most = each.what->most_jobs();
@@ -45,10 +51,6 @@ void flow_engine::resolve() {
         if (policy.error == on_error::dead_letter && !options_.dead_letters)
             throw std::invalid_argument("stage '" + each.name +
                                         "' sends what fails to the dead letters, but the flow has no place for them");
-        if (each.from.empty()) {
-            if (at == 0) each.from.push_back({true, 0, 0});
-            else each.from.push_back({false, at - 1, 0});
-        }
         for (const flow_input& input : each.from) check_input(each, input);
         node& made = nodes_.emplace_back(std::move(each));
         made.jobs = jobs;
@@ -58,6 +60,34 @@ void flow_engine::resolve() {
         if (set.rate > 0) made.rate.emplace(set.rate, std::max(1.0, set.rate / 100));
         if (!set.pool.empty()) made.pool = find_pool(set.pool);
         made.direct = made.description.what->is_direct() && set.timeout.count() == 0 && !made.rate && !made.pool;
+    }
+}
+
+// Stages that are one to those who do their work.
+void flow_engine::join_neighbours() {
+    std::vector<stage_node>& all = graph_.stages;
+    for (std::size_t at = 1; at < all.size(); ++at) {
+        const stage_node& mine = all[at];
+        if (mine.from.size() != 1 || mine.from.front().is_source || mine.from.front().index >= at || mine.is_sink)
+            continue;
+        const std::size_t before = mine.from.front().index;
+        const auto takes = [before](const stage_node& one) {
+            return std::any_of(one.from.begin(), one.from.end(),
+                               [before](const flow_input& in) { return !in.is_source && in.index == before; });
+        };
+        if (std::count_if(all.begin(), all.end(), takes) != 1) continue;
+        stage_node& front = all[before];
+        if (!needs_no_hop(front.policy, mine.policy)) continue;
+        std::shared_ptr<stage> both = front.what->joined_with(front.policy, mine);
+        if (!both) continue;
+        front.what = std::move(both);
+        // Dead letters are replayed into the stage of their name.
+        if (front.policy.error != on_error::dead_letter) front.name += '+' + mine.name;
+        all.erase(all.begin() + static_cast<std::ptrdiff_t>(at));
+        for (stage_node& each : all)
+            for (flow_input& in : each.from)
+                if (!in.is_source && in.index >= at) in.index = in.index == at ? before : in.index - 1;
+        --at;
     }
 }
 

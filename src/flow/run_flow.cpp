@@ -28,6 +28,7 @@ task<> stage_worker::finish(emitter&) { co_return; }
 task<> stage_worker::due(emitter&) { co_return; }
 task<> stage_worker::close() { co_return; }
 void stage::adopt(stage_policy&) {}
+std::shared_ptr<stage> stage::joined_with(const stage_policy&, const stage_node&) { return nullptr; }
 void stage::use_state(const std::string&, const std::string&) {}
 void stage::use_journal(sink_journal&) {}
 bool source::pull(std::vector<item>&, std::size_t) { bug("pull() of a source that is not direct"); }

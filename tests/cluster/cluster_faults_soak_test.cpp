@@ -77,6 +77,7 @@ task<bool> coordinate(world* all, std::shared_ptr<memory_broker> link, std::vect
     at place(link, options);
     auto first = map<soak_functions::add_one>("first").on(place).concurrency(3);
     auto second = map<soak_functions::fails_now_and_then>("second").on(place).concurrency(2).retry(30, 1ms);
+    if (sim::chance(50)) second = std::move(second).buffer(64);  // else the first two are one hop
     auto third = map<soak_functions::refuses_some>("third").on(place).on_error(failing);
     auto keep = [all](int value) {
         unsigned& effects = all->effects[value - 3];

@@ -47,6 +47,7 @@ int third_time(int from) {
     if (from == 3 && attempts_at_three.fetch_add(1) < 2) throw std::runtime_error("not yet");
     return from;
 }
+long longer(long from) { return from + 1; }
 task<int> hangs(int from) {
     if (from == 5) co_await sleep_for(std::chrono::hours(24));
     co_return from;
@@ -183,13 +184,109 @@ TEST(cluster_flow, two_stages_of_one_run_are_served_by_the_same_workers) {
         cluster_of on;
         const auto make = [](pipeline<int> in, const at& place) {
             auto first = map<slowly>("first").on(place).concurrency(4);
-            auto second = map<slowly>("second").on(place).concurrency(4);
+            auto second = map<slowly>("second").on(place).concurrency(4).buffer(64);
             return std::move(in) | std::move(first) | std::move(second);
         };
         const result got = co_await run_numbers(on, 100, 2, make);
         EXPECT_EQ(got.out.size(), 100U);
         EXPECT_EQ(got.out.back(), 101);
         EXPECT_EQ(got.cluster.items, 200U);
+        EXPECT_EQ(got.done.stages.size(), 3U);
+    };
+    EXPECT_TRUE(sim::run({.seed = 1}, program).ok());
+}
+
+TEST(cluster_flow, neighbours_of_one_run_are_one_hop_with_the_policies_of_each) {
+    attempts_at_three = 0;
+    const auto program = []() -> task<> {
+        cluster_of on;
+        const auto make = [](pipeline<int> in, const at& place) {
+            auto first = map<slowly>("first").on(place).concurrency(4);
+            auto second = map<third_time>("second").on(place).retry(2, 1ms);
+            auto third = map<slowly>("third").on(place).concurrency(2);
+            return std::move(in) | std::move(first) | std::move(second) | std::move(third);
+        };
+        const result got = co_await run_numbers(on, 100, 2, make);
+        EXPECT_EQ(got.out.size(), 100U);
+        EXPECT_TRUE(std::is_sorted(got.out.begin(), got.out.end()));
+        EXPECT_EQ(got.out.back(), 101);
+        EXPECT_EQ(got.cluster.items, 100U);
+        EXPECT_EQ(got.done.stages.size(), 2U);
+        EXPECT_EQ(got.done.stages.front().name, "first+second+third");
+        EXPECT_EQ(got.done.stages.front().retried, 2U);
+    };
+    EXPECT_TRUE(sim::run({.seed = 1}, program).ok());
+}
+
+TEST(cluster_flow, neighbours_stay_two_where_something_lies_between) {
+    const auto program = []() -> task<> {
+        {  // a conversion
+            cluster_of on;
+            result all;
+            at place(on.link());
+            scope work;
+            on.worker(work);
+            auto first = map<slowly>("first").on(place);
+            auto second = map<longer>("second").on(place);
+            auto keep = [&all](long value) { all.out.push_back(static_cast<int>(value)); };
+            flow_graph graph =
+                from(std::views::iota(0, 20)) | std::move(first) | std::move(second) | for_each("keep", keep);
+            all.done = co_await run_flow(std::move(graph));
+            on.drain();
+            co_await work.join();
+            EXPECT_EQ(all.out.back(), 21);
+            EXPECT_EQ(place.run()->report().items, 40U);
+        }
+        {  // another taker, and another place
+            cluster_of on;
+            cluster_of elsewhere;
+            at place(on.link());
+            at other(elsewhere.link());
+            scope work;
+            on.worker(work);
+            elsewhere.worker(work);
+            auto first = map<slowly>("first").on(place);
+            auto left = map<slowly>("left").on(place);
+            auto right = map<slowly>("right").on(place);
+            auto far = map<slowly>("far").on(other);
+            int sum = 0;
+            auto keep = [&sum](int value) { sum += value; };
+            auto both = from(std::views::iota(0, 10)) | std::move(first);
+            both | std::move(left) | for_each("keep left", keep);
+            auto near = both | std::move(right);
+            const report done = co_await run_flow(std::move(near) | std::move(far) | for_each("keep right", keep));
+            on.drain();
+            elsewhere.drain();
+            co_await work.join();
+            EXPECT_EQ(done.end, flow_end::complete) << done.to_text();
+            EXPECT_EQ(sum, 45 + 20 + 45 + 30);
+            EXPECT_EQ(place.run()->report().items, 30U);
+            EXPECT_EQ(other.run()->report().items, 10U);
+        }
+    };
+    EXPECT_TRUE(sim::run({.seed = 1}, program).ok());
+}
+
+TEST(cluster_flow, what_was_joined_runs_again_as_it_did) {
+    const auto program = []() -> task<> {
+        cluster_of on;
+        at place(on.link());
+        scope work;
+        on.worker(work);
+        auto first = map<slowly>("first").on(place);
+        auto second = map<slowly>("second").on(place);
+        int sum = 0;
+        auto keep = [&sum](int value) { sum += value; };
+        const flow_graph graph =
+            from(std::vector<int>{1, 2, 3}) | std::move(first) | std::move(second) | for_each("keep", keep);
+        for (int round = 1; round <= 2; ++round) {
+            const report done = co_await run_flow(graph);
+            EXPECT_EQ(done.end, flow_end::complete) << done.to_text();
+            EXPECT_EQ(sum, 12 * round);
+            EXPECT_EQ(place.run()->segments().size(), 1U);
+        }
+        on.drain();
+        co_await work.join();
     };
     EXPECT_TRUE(sim::run({.seed = 1}, program).ok());
 }

@@ -224,6 +224,16 @@ TEST_P(flow_graph, drop_oldest_keeps_the_newest) {
     EXPECT_TRUE(std::is_sorted(kept.begin(), kept.end()));
 }
 
+TEST_P(flow_graph, one_that_has_ended_runs_again_from_the_beginning) {
+    int sum = 0;
+    const leat::flow_graph graph = leat::from(numbers(100)) | leat::map("same", [](int v) { return v; }) |
+                                   leat::for_each("add", [&](int v) { sum += v; });
+    for (int round = 1; round <= 3; ++round) {
+        EXPECT_EQ(run(graph).out, 100U);
+        EXPECT_EQ(sum, 4950 * round);
+    }
+}
+
 TEST_P(flow_graph, what_cannot_run_is_refused_with_a_reason) {
     const auto nothing = [](int) {};
     EXPECT_THAT(refusal_of([&] {

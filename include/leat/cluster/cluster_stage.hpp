@@ -11,6 +11,9 @@
 //       return leat::main(argc, argv, program);
 //   }
 //
+// Stages one behind the other that are given the same place are one hop: their items go there once. buffer() of the second makes it
+// two. In a report the hop has both names, with a + between them.
+//
 // What may run there is what may run in a process (process_stage.hpp), without a worker's state. Retries, the timeout and
 // concurrency() are those of each worker; order, on_error, windows and the account are the coordinator's. An exception of the
 // function comes as permanent_error, with its text, the stage and how often it was tried.
@@ -50,6 +53,7 @@ public:
         std::uint64_t type = 0;
         const item_codec* in = nullptr;
         const item_codec* out = nullptr;
+        bool takes_as_given = false;  // of the type that the stage in front gives, without a conversion
     };
     [[nodiscard]] std::shared_ptr<stage> add(const function& what) const;
 
@@ -85,6 +89,7 @@ auto operator|(pipeline<In> before, cluster_map_stage<Function> stage) {
     what.type = function::type();
     what.in = detail::codec_from<In, typename function::item_type>();
     what.out = &codec_of<typename function::value>();
+    what.takes_as_given = std::is_same_v<In, typename function::item_type>;
     own_stage<typename function::value> made =
         through<typename function::value>(std::move(stage.name), stage.place.add(what));
     made.policy = std::move(stage.policy);

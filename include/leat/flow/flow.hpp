@@ -265,7 +265,10 @@ public:
         for (; most > 0; --most) {
             if (at_) ++*at_;  // not before the next is wanted: it may take its time
             else at_.emplace(std::ranges::begin(items_));
-            if (*at_ == std::ranges::end(items_)) return false;
+            if (*at_ == std::ranges::end(items_)) {
+                at_.reset();  // the next run begins anew
+                return false;
+            }
             to.emplace_back().value = payload(**at_);
         }
         return true;

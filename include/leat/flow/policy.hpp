@@ -77,4 +77,11 @@ struct stage_policy {
     std::optional<order> ordered;  // of what leaves the stage; none: the flow's
 };
 
+// Whether a stage with the policy `next` may share a hop with the one in front of it, which has `before`: items that fail end
+// alike, and nothing is set for `next` that holds between the two.
+[[nodiscard]] inline bool needs_no_hop(const stage_policy& before, const stage_policy& next) noexcept {
+    return before.error == next.error && before.ordered == next.ordered && !next.own_buffer &&
+           next.full == when_full::wait && next.rate == 0 && next.pool.empty();
+}
+
 }  // namespace leat

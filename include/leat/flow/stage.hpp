@@ -120,12 +120,18 @@ public:
     virtual task<> close();
 };
 
+struct stage_node;
+
 class stage {
 public:
     virtual ~stage() = default;
     // Called first, with what the flow has set for this stage: one that sees to a part of it by itself takes it out, as a
     // stage of processes does with the timeout, of which it knows best when it begins and how to end what overran it.
     virtual void adopt(stage_policy& policy);
+    // Called before that, where `next` alone takes what this stage gives, and nothing that was set for it needs a hop between the
+    // two: one stage that does the work of both, as one that sends its items to another place does. None, as most have: they stay
+    // two. The same one for the same two, in each run of a flow; `policy` is what the flow has set for this one.
+    [[nodiscard]] virtual std::shared_ptr<stage> joined_with(const stage_policy& policy, const stage_node& next);
     // Called before start(), by who runs a flow that keeps something from run to run: `folder`, which need not be there yet, is
     // where, and `name` what the stage is called in the flow. Touches no file.
     virtual void use_state(const std::string& folder, const std::string& name);
