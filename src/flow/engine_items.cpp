@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <leat/base/exception_text.hpp>
+#include <leat/task/stop_when.hpp>
 #include <leat/task/timeout.hpp>
 
 #include "engine_parts.hpp"
@@ -133,10 +134,19 @@ task<> flow_engine::origin_emitter::give() {
     const bool stopped = stop.stop_requested();
     try {
         if (stopped) throw cancelled{};
-        co_await engine_.deliver(nullptr, out_, kept_);
+        if (out_.is_one_queue()) {
+            co_await engine_.deliver(nullptr, out_, kept_);
+        } else {
+            // What one way has got the others get too, also while the flow drains.
+            auto delivering = engine_.deliver(nullptr, out_, kept_);
+            auto until_stopped = stop_when(std::move(delivering), engine_.stop_all_);
+            auto giving = shield(std::move(until_stopped));
+            outcome<void> end = co_await std::move(giving);
+            std::move(end).get();
+        }
     } catch (...) {
-        // A drain or a stop: what was not given, the source keeps, so to say. Of what goes several ways all was given once it
-        // was begun: some of these accounts are gone.
+        // A drain or a stop: what was not given, the source keeps, so to say. Of what goes several ways all counts as given once
+        // it was begun: some of these accounts are gone.
         if (stopped || out_.is_one_queue()) {
             for (std::size_t left = kept_.size(); left > 0; --left) {
                 if (origin* const node = accounts_.back().node) node->take_back();

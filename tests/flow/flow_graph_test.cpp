@@ -6,6 +6,7 @@
 #include <atomic>
 #include <map>
 #include <numeric>
+#include <ranges>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -202,6 +203,40 @@ TEST_P(flow_graph, a_branch_that_drops_does_not_hold_up_the_others) {
     EXPECT_LT(slow, 5000);
     EXPECT_EQ(done.out, 5000U);
     EXPECT_EQ(stage_of(done, "slow").skipped + static_cast<std::uint64_t>(slow.load()), 5000U);
+}
+
+TEST_P(flow_graph, a_drain_gives_all_branches_what_one_of_them_has) {
+    leat::flow_control control;
+    leat::flow_options options;
+    options.control = &control;
+    std::atomic<int> slow = 0, quick = 0;
+    auto all = leat::from(std::views::iota(0));  // without end
+    all | leat::for_each("slow", [&](int) -> task<> {
+              if (++slow == 50) control.drain();
+              co_await leat::sleep_for(200us);  // so that the source waits, having given this branch a part
+          }).buffer(1);
+    const report done = run(all | leat::for_each("quick", [&](int) { ++quick; }), options);
+    EXPECT_EQ(done.end, flow_end::interrupted);
+    EXPECT_EQ(done.unfinished, 0U);
+    EXPECT_EQ(slow, quick);
+}
+
+TEST_P(flow_graph, a_stop_ends_a_source_that_waits_for_a_branch) {
+    leat::flow_control control;
+    leat::flow_options options;
+    options.control = &control;
+    leat::event never;
+    std::atomic<int> slow = 0;
+    auto all = leat::from(std::views::iota(0));
+    all | leat::for_each("slow", [&](int) -> task<> {
+              ++slow;
+              control.stop();
+              co_await never.wait();
+          }).buffer(1);
+    const report done = run(all | leat::for_each("quick", [](int) {}), options);
+    EXPECT_EQ(done.end, flow_end::interrupted);
+    EXPECT_EQ(slow, 1);
+    EXPECT_GT(done.unfinished, 0U);
 }
 
 TEST_P(flow_graph, drop_oldest_keeps_the_newest) {
