@@ -147,7 +147,8 @@ void line_clock::run_watched(work_item& line, work_item::function resume) noexce
         run_ns_.fetch_add(nanoseconds(below_.now() - start), std::memory_order_relaxed);
         return;
     }
-    sample_at_ = start + between_samples;
+    sample_at_ = start + pause_;
+    pause_ = std::min(2 * pause_, longest_pause);
     // Looked at first and last, so that what the looks cost is no wait.
     const thread_usage before = usage_of_this_thread();
     const time_point from = below_.now();

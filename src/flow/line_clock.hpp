@@ -55,8 +55,10 @@ public:
     static inline bool is_used = true;
 
 private:
-    // A run is looked at closely, which costs some 3 us, when the last was so long ago.
-    static constexpr duration between_samples = std::chrono::microseconds(500);
+    // A run is looked at closely, which costs some 3 us, when the last was so long ago: twice as long each time, so that a short
+    // flow is looked at often and a long one pays little.
+    static constexpr duration first_pause = std::chrono::microseconds(500);
+    static constexpr duration longest_pause = std::chrono::milliseconds(16);
 
     executor& below_;
     const work_item* line_ = nullptr;
@@ -66,6 +68,7 @@ private:
     std::uint64_t core_ns_ = 0;
     std::uint32_t runs_ = 0;
     time_point sample_at_{};
+    duration pause_ = first_pause;  // until the sample behind the next
     // Written at the end of a run, when the line may run elsewhere already. relaxed: counts, which order nothing; one that
     // comes late belongs to the next interval.
     std::atomic<std::uint64_t> run_ns_{0};
