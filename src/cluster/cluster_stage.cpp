@@ -218,6 +218,15 @@ task<> cluster_stage::start(unsigned) {
     context& line = co_await this_task::line();
     where_ = &line.where();
     entered_ = true;
+    {  // what an earlier run has left
+        const std::scoped_lock held(lock_);
+        outbox_.clear();
+        outbox_bytes_ = 0;
+        in_flight_ = 0;
+        gatherer_sleeps_ = false;
+        confirmed_here_.clear();
+        failure_.clear();
+    }
     co_await run_->enter();
     last_result_ = where_->now();
     tasks_ = std::make_unique<scope>(line);

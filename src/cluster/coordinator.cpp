@@ -88,9 +88,21 @@ task<T> coordinator_body::must(Make make, std::string what) {
     co_return std::move(*got);
 }
 
+// What an earlier run has left.
+void coordinator_body::begin_anew() {
+    const std::scoped_lock held(lock_);
+    failure_.clear();
+    unsettled_.clear();
+    failed_.reset();
+    settled_ = true;
+    begun_ = read_at_end_ = false;
+    counted.clear();
+}
+
 task<> coordinator_body::enter() {
     if (inside_++ > 0) co_return;
     context& line = co_await this_task::line();
+    begin_anew();
     tasks_ = std::make_unique<scope>(line);
     plan_.run = fmt::format("r{:016x}", line.where().random());
     outcome<void> begun = co_await in_time(begin(), beginning).as_outcome();
@@ -296,7 +308,10 @@ task<> coordinator_body::leave(bool settled) {
             log(fmt::format("flow '{}': what the run has in the engine could not be removed: {}", plan_.flow,
                             text_of(ended.error())));
     }
-    if (open_ && engine_) co_await engine_->close();
+    if (open_ && engine_) {
+        co_await engine_->close();
+        engine_.reset();  // another run opens another
+    }
 }
 
 task<> coordinator_body::end() {

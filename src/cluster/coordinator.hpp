@@ -49,10 +49,16 @@ public:
     struct counts {
         std::atomic<std::uint64_t> items{0}, answered{0}, parcels{0}, bytes{0}, result_parcels{0}, result_bytes{0},
             redelivered{0}, late{0}, resent{0}, poison{0}, malformed{0};
+        void clear() noexcept {
+            for (std::atomic<std::uint64_t>* each : {&items, &answered, &parcels, &bytes, &result_parcels,
+                                                     &result_bytes, &redelivered, &late, &resent, &poison, &malformed})
+                each->store(0);
+        }
     };
     counts counted;
 
 private:
+    void begin_anew();
     task<> begin();
     task<> take_lease();
     task<> keep_lease();

@@ -14,7 +14,8 @@
 //     input".
 //  3. What a queue delivers is numbered without gaps, and whoever holds a number works on its item: nobody waits for a
 //     place that is still in front of the queue. Where one at a time sends, the senders number (behind a serial or an ordered
-//     segment); where several do, and would overtake each other between the number and the queue, who receives does.
+//     segment); where several do, and would overtake each other between the number and the queue, who receives does, one at a
+//     time: two would overtake each other between the queue and the number.
 //  4. Where a hop has no reason there is none, also between segments: a parallel one takes the items of a direct source itself,
 //     and who lets items leave an ordered one leads them through the serial direct stages behind it, one worker at a time.
 //  5. Items of one key are handled by one worker: a segment ordered by keys has a queue for each of its workers.

@@ -252,7 +252,7 @@ task<> flow_engine::work_through(worker& self) {
         self.batch.clear();
         std::optional<expected<std::size_t, recv_error>> got;
         std::optional<last_come_first::turn> turn;
-        if (mine.prepares) {
+        if (mine.taking) {
             co_await mine.taking->come(self.number);
             turn.emplace(*mine.taking);
         }
@@ -275,6 +275,10 @@ task<> flow_engine::work_through(worker& self) {
             auto receiving = self.in.recv_many(self.batch, self.at_once());
             got = co_await std::move(receiving);
         }
+        if (*got && mine.gate && mine.numbers_on_receipt) {
+            std::uint64_t place = mine.places.fetch_add(self.batch.size());
+            for (item& each : self.batch) each.place = place++;
+        }
         turn.reset();
         self.charge_any_wait(0, &stage_counts::starved_ns, where_);
         if (!*got) {
@@ -285,10 +289,6 @@ task<> flow_engine::work_through(worker& self) {
         const held_times before(*self.counts.front());
         mine.taken.add(count);
         if (mine.gate) {
-            if (mine.numbers_on_receipt) {
-                std::uint64_t place = mine.places.fetch_add(count);
-                for (item& each : self.batch) each.place = place++;
-            }
             while (!self.batch.empty()) {
                 std::vector<item>& run = next_run(self);
                 const std::uint64_t place = run.front().place;
@@ -493,6 +493,7 @@ void flow_engine::transform_some(worker& self, std::size_t at, std::vector<item>
         for (; run.next < items.size(); ++run.next) {
             item& each = items[run.next];
             const std::uint64_t weight = each.value.items();  // now: the stage may move the value
+            each.port = 0;                                    // where it left the stage before
             const made how = stage.transform(each, may_consume);
             run.in += weight;
             if (how == made::one) {
@@ -575,6 +576,7 @@ task<> flow_engine::run_item(worker& self, std::size_t at, item in, std::vector<
     const stage_policy& policy = what.description.policy;
     const std::uint64_t items = in.value.items();  // now: the stage may move the value
     counts.in.add(items);
+    in.port = 0;  // where it left the stage before
     // A place of a pool is given back before what was made goes on, to where others may wait for one.
     chain_emitter out(*this, self, at, in, into, policy.retry.max > 0 || what.pool != nullptr);
     bool done = false;
@@ -755,9 +757,14 @@ task<> flow_engine::deliver_by_port(worker* by, outlet& to, std::vector<item>& i
         for (std::size_t i = 0; i + 1 < targets.size() && !here.empty(); ++i) {
             std::vector<item> copies;
             copies.reserve(here.size());
-            for (const item& each : here) {
+            for (item& each : here) {
                 if (!each.value.can_be_copied())
                     throw std::invalid_argument("an item that goes two ways cannot be copied");
+                if (each.ack.is_plain()) {  // none of its copies stands for it alone: its account keeps the name
+                    ack_ref account(new origin(*this, 0, each.value.name(), 1, nullptr));
+                    each.ack.take_over();
+                    each.ack = std::move(account);
+                }
                 item& copy = copies.emplace_back(each.value.copy(), each.ack.fork());
                 copy.key = each.key;
             }

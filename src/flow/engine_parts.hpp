@@ -130,8 +130,8 @@ struct flow_engine::segment {
     bool has_deadlines = false;
     bool all_direct = false;
     bool prepares = false;  // its one stage is given batches: one worker at a time takes, as many as there is room for
-    std::optional<last_come_first> taking;
-    semaphore room{0};  // for items that its workers hold
+    std::optional<last_come_first> taking;  // where one worker at a time takes: also where who receives numbers
+    semaphore room{0};                      // for items that its workers hold
     when_full full = when_full::wait;
     std::unique_ptr<side_way> side;                // with when_full::spill
     std::size_t queue_bytes = 0, queue_items = 0;  // of each lane

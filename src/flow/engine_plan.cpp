@@ -13,8 +13,10 @@ namespace leat {
 
 void flow_engine::resolve() {
     if (graph_.sources.empty()) throw std::invalid_argument("the flow has no source");
-    for (const source_node& each : graph_.sources)
+    for (const source_node& each : graph_.sources) {
         if (!each.what) throw std::invalid_argument("the source '" + each.name + "' has no implementation");
+        each.what->begin();
+    }
     if (graph_.stages.empty()) throw std::invalid_argument("the flow has no sink");
     for (const source_node& each : graph_.sources)
         if (each.what->has_dead_letters() && !options_.dead_letters)
@@ -291,6 +293,7 @@ void flow_engine::put_in_order() {
             if (window == 0) window = std::max<std::size_t>(64, std::size_t{4} * each.workers);
             window = std::max<std::size_t>(window, each.workers);
             each.gate = std::make_unique<order_gate>(window);
+            if (each.numbers_on_receipt) each.taking.emplace(each.workers);
             each.most_at_once = std::min(each.most_at_once, window / each.workers);
         }
         feeds_into(each.out, each.workers == 1 || each.gate != nullptr);

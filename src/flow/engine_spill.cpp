@@ -18,7 +18,7 @@ task<> flow_engine::send_or_spill(segment& to, std::vector<item>& items) {
             auto putting = put_aside(to, items);
             co_await std::move(putting);
         } else if (side.is_empty()) {
-            auto sending = send_in_turn(to, items);  // the disk takes nothing
+            auto sending = send_in_turn(to, items);  // nothing can be put aside
             co_await std::move(sending);
         } else {
             const auto may_go_on = [&side] { return side.takes() || side.is_empty(); };
@@ -30,16 +30,20 @@ task<> flow_engine::send_or_spill(segment& to, std::vector<item>& items) {
 
 task<> flow_engine::put_aside(segment& to, std::vector<item>& items) {
     side_way& side = *to.side;
-    const spill::parcel packed = side.waiting.pack(items);
+    spill::parcel packed;
     try {
+        packed = side.waiting.pack(items);
         if (side.waiting.stays_in_memory(packed)) side.waiting.put(packed, items);
         else co_await blocking(&spill::put, &side.waiting, std::cref(packed), std::ref(items));
-    } catch (const spool_error& error) {
+    } catch (const cancelled&) {
+        throw;
+    } catch (
+        const std::exception& error) {  // a full disk, an item that has no bytes: whether it comes to that is chance
         side.problem = error.what();
         const std::string& name = to.stages.front()->description.name;
         const std::scoped_lock kept(sizing_lock_);
         full_disks_.push_back(fmt::format(
-            "'{}' held up what gives to it, since what waits for it could not be put on disk: {}", name, side.problem));
+            "'{}' held up what gives to it, since what waits for it could not be put aside: {}", name, side.problem));
         co_return;
     }
     to.stages.front()->account.spilled.add(packed.sizes.size());

@@ -17,7 +17,8 @@ void spill::abandon() noexcept {
         try {
             std::vector<item> first;
             take(first, named);
-        } catch (const std::exception&) {  // then without names
+        } catch (...) {
+            kept_.clear();  // without names, then
         }
     }
     kept_.clear();

@@ -59,7 +59,7 @@ public:
 
 private:
     static constexpr std::size_t memory_bytes = std::size_t{256} << 10U;  // of a file, before it is one
-    static constexpr std::uint64_t least_file_bytes = std::uint64_t{64} << 20U;
+    static constexpr std::uint64_t least_file_bytes = std::uint64_t{1} << 20U;
     static constexpr std::uint64_t most_files = 64;
     static constexpr std::size_t taken_bytes = std::size_t{1} << 20U;  // at a time
     struct kept {

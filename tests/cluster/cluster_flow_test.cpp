@@ -270,7 +270,7 @@ TEST(cluster_flow, neighbours_stay_two_where_something_lies_between) {
 TEST(cluster_flow, what_was_joined_runs_again_as_it_did) {
     const auto program = []() -> task<> {
         cluster_of on;
-        at place(on.link());
+        at place([&on]() -> task<std::shared_ptr<broker>> { co_return on.link(); });
         scope work;
         on.worker(work);
         auto first = map<slowly>("first").on(place);
@@ -284,6 +284,7 @@ TEST(cluster_flow, what_was_joined_runs_again_as_it_did) {
             EXPECT_EQ(done.end, flow_end::complete) << done.to_text();
             EXPECT_EQ(sum, 12 * round);
             EXPECT_EQ(place.run()->segments().size(), 1U);
+            EXPECT_EQ(place.run()->report().items, 3U);
         }
         on.drain();
         co_await work.join();

@@ -269,6 +269,51 @@ TEST_P(flow_graph, one_that_has_ended_runs_again_from_the_beginning) {
     }
 }
 
+TEST_P(flow_graph, one_that_was_drained_runs_again_from_the_beginning) {
+    for (const unsigned jobs : {1U, 4U}) {
+        leat::flow_control control;
+        leat::flow_options options;
+        options.control = &control;
+        std::atomic<int> seen = 0;
+        const leat::flow_graph graph = leat::from(numbers(1000)) |
+                                       leat::map("same",
+                                                 [&](int v) {
+                                                     if (++seen == 50) control.drain();
+                                                     return v;
+                                                 })
+                                           .concurrency(jobs) |
+                                       leat::for_each("store", [](int) {});
+        EXPECT_EQ(run(graph, options).end, flow_end::interrupted);
+        EXPECT_EQ(run(graph).out, 1000U) << jobs;
+    }
+}
+
+TEST_P(flow_graph, what_took_a_way_may_go_several_ways_later) {
+    std::vector<int> left, right;
+    auto ways = leat::from(numbers(100)) | leat::route("way", 2, [](const int& v) { return v % 2; });
+    ways[0] | leat::for_each("even", [](int) {});
+    auto odd = ways[1] | leat::map("next", [](int v) { return v + 1; }).concurrency(2);
+    odd | leat::for_each("left", [&](int v) { left.push_back(v); });
+    const report done = run(odd | leat::for_each("right", [&](int v) { right.push_back(v); }));
+    EXPECT_EQ(done.out, 100U);
+    EXPECT_EQ(left.size(), 50U);
+    EXPECT_EQ(sorted(left), sorted(right));
+}
+
+TEST_P(flow_graph, in_a_merge_each_source_keeps_its_order) {
+    std::vector<int> stored;
+    std::vector<int> others(5000);
+    std::iota(others.begin(), others.end(), 100'000);
+    const report done = run(leat::merge(leat::from(numbers(5000)), leat::from(others)) |
+                            leat::map("work", [](int v) -> task<int> { co_return v; }).concurrency(4).buffer(8) |
+                            leat::for_each("store", [&](int v) { stored.push_back(v); }));
+    EXPECT_EQ(done.out, 10'000U);
+    const auto is_other = [](int v) { return v >= 100'000; };
+    std::stable_partition(stored.begin(), stored.end(), is_other);
+    EXPECT_TRUE(std::is_sorted(stored.begin(), stored.begin() + 5000));
+    EXPECT_TRUE(std::is_sorted(stored.begin() + 5000, stored.end()));
+}
+
 TEST_P(flow_graph, what_cannot_run_is_refused_with_a_reason) {
     const auto nothing = [](int) {};
     EXPECT_THAT(refusal_of([&] {

@@ -202,8 +202,8 @@ public:
         return self();
     }
     // The same: items wait on disk, in temporary files, at most so many bytes and stage_policy::spill_items of them. What they
-    // are is said by codec_of<T>() (leat/flow/item_codec.hpp), with T the type of the items in front of the stage: another
-    // fails the flow. Where the disk takes no more they wait as with when_full::wait.
+    // are is said by codec_of<T>() (leat/flow/item_codec.hpp), with T the type of the items in front of the stage. From where one
+    // cannot be put down on, since it is of another type or the disk is full, they wait as with when_full::wait; the report says so.
     Stage spill(const item_codec& as, std::size_t most_bytes = std::size_t{1} << 30U) && {
         if (most_bytes == 0) throw std::invalid_argument("spill(codec, most_bytes) needs room for something");
         policy.full = when_full::spill;
@@ -256,6 +256,7 @@ template <class Range>
 class range_source final : public source {
 public:
     explicit range_source(Range items) : items_(std::move(items)) {}
+    void begin() override { at_.reset(); }
     task<> run(source_output& out) override {
         for (auto&& each : items_)
             if (out.put(payload(std::forward<decltype(each)>(each)))) co_await out.flush();
@@ -265,10 +266,7 @@ public:
         for (; most > 0; --most) {
             if (at_) ++*at_;  // not before the next is wanted: it may take its time
             else at_.emplace(std::ranges::begin(items_));
-            if (*at_ == std::ranges::end(items_)) {
-                at_.reset();  // the next run begins anew
-                return false;
-            }
+            if (*at_ == std::ranges::end(items_)) return false;
             to.emplace_back().value = payload(**at_);
         }
         return true;

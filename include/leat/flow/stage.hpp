@@ -217,6 +217,8 @@ protected:
 class source {
 public:
     virtual ~source() = default;
+    // Called first in each run: what is given next is the first item again, however the run before has ended.
+    virtual void begin() {}
     // Emits all items, then returns. Throws to fail the flow.
     virtual task<> run(source_output& out) = 0;
     // True when its items are at hand, so that giving them never waits, and it has pull(), too: then the workers of a parallel
