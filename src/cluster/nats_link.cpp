@@ -221,7 +221,8 @@ void nats_link::shut_down() noexcept {
     natsConnection_Close(connection_);
     const time_point until = env::now() + burial_time;
     bool in_time = true;
-    const std::uint32_t all = answers_ == nullptr ? 1 : 2;
+    // cnats has the connection closed told before it detaches, by two threads where it gave up by itself.
+    const std::uint32_t all = 1 + (answers_ == nullptr ? 0 : 1) + (is_to_detach_.load() ? 1 : 0);
     for (std::uint32_t seen = gone_.load(); in_time && seen < all; seen = gone_.load())
         in_time = env::futex_wait_until(gone_, seen, until);
     for (const auto& each : listening_) natsSubscription_Destroy(each->subscription_);
@@ -288,6 +289,7 @@ natsStatus nats_link::attach(void** self, void* loop, natsConnection* /*connecti
     link.writes_.store(false);
     link.reads_.store(true);
     link.attached_.store(true);
+    link.is_to_detach_.store(true);
     link.ring();
     return NATS_OK;
 }
@@ -314,7 +316,13 @@ natsStatus nats_link::write_event(void* self, bool add) {
     return NATS_OK;
 }
 
-natsStatus nats_link::detach(void* self) { return read_event(self, false); }
+natsStatus nats_link::detach(void* self) {
+    (void)read_event(self, false);
+    auto& link = *static_cast<nats_link*>(self);
+    link.gone_.fetch_add(1);
+    env::futex_wake(link.gone_, 1);
+    return NATS_OK;
+}
 
 void nats_link::on_error(natsConnection* connection, natsSubscription* /*subscription*/, natsStatus status,
                          void* self) {

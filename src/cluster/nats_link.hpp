@@ -199,10 +199,11 @@ private:
     env::atomic<bool> writes_{false};        // … has something to write
     env::atomic<bool> lost_{false};          // the connection was lost, and its parties have not been told
     env::atomic<bool> attached_{false};      // there is a new one
+    env::atomic<bool> is_to_detach_{false};  // there was one: cnats calls detach() once, as it closes
     env::atomic<bool> ending_{false};        // the thread is to end
     env::atomic<bool> asleep_{false};        // the thread waits for events, or is about to: the bell is to be rung
     env::atomic<std::uint32_t> flushed_{1};  // 0: shut_down() waits for an empty outbox; 1: it is; a futex
-    env::atomic<std::uint32_t> gone_{0};     // how many of on_closed() and on_last_answer() were called; a futex
+    env::atomic<std::uint32_t> gone_{0};  // how many of on_closed(), on_last_answer() and detach() were called; a futex
 
     static constexpr std::uint32_t none = ~std::uint32_t{0};
 };
