@@ -133,11 +133,11 @@ TEST_F(spill, a_full_disk_takes_nothing_and_keeps_what_was_there) {
 }
 
 TEST_F(spill, many_bytes_go_through_several_files_and_come_back_as_they_were) {
-    leat::spill here(leat::codec_of<std::string>(), 100'000, std::uint64_t{1} << 40U);
+    leat::spill here(leat::codec_of<std::string>(), 100'000, std::uint64_t{64} << 20U);  // files of 1 MiB
     const auto value = [](int i) { return std::string(300'000 + static_cast<std::size_t>(i), char('a' + i % 26)); };
     int put = 0;
     int got = 0;
-    for (int round = 0; round < 60; ++round) {
+    for (int round = 0; round < 20; ++round) {
         std::vector<item> some;
         for (int i = 0; i < 9; ++i) some.emplace_back(leat::payload(value(put++)), leat::ack_ref::plain(ledger));
         put_all(here, some);
@@ -261,19 +261,19 @@ TEST_P(spilling_flow, what_it_may_hold_is_bounded) {
 TEST_P(spilling_flow, a_disk_that_takes_nothing_makes_it_wait_and_is_told_of) {
     ::setenv("TMPDIR", "/nonexistent/folder", 1);
     std::vector<std::size_t> slow;
-    auto all = leat::from(numbers(40)) |
-               leat::map("large", [](int v) { return std::string(100'000 + static_cast<std::size_t>(v), 'x'); });
+    auto all = leat::from(numbers(20)) |
+               leat::map("large", [](int v) { return std::string(300'000 + static_cast<std::size_t>(v), 'x'); });
     all | leat::for_each("slow",
                          [&](const std::string& v) -> task<> {
-                             slow.push_back(v.size() - 100'000);
-                             co_await leat::sleep_for(100us);
+                             slow.push_back(v.size() - 300'000);
+                             co_await leat::sleep_for(5ms);
                          })
               .buffer(1)
               .spill(leat::codec_of<std::string>());
     const report done = run(all | leat::for_each("quick", [](const std::string&) {}));
     ::unsetenv("TMPDIR");
-    EXPECT_EQ(done.out, 40U);
-    ASSERT_EQ(slow.size(), 40U);
+    EXPECT_EQ(done.out, 20U);
+    ASSERT_EQ(slow.size(), 20U);
     EXPECT_TRUE(std::is_sorted(slow.begin(), slow.end()));
     EXPECT_THAT(done.to_text(), HasSubstr("'slow' held up what gives to it, since what waits for it could not be put "
                                           "aside: cannot make a temporary file in /nonexistent/folder"));
