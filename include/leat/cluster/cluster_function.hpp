@@ -9,8 +9,8 @@
 #include <tuple>
 #include <type_traits>
 
-#include <leat/flow/item_codec.hpp>
 #include <leat/flow/flow.hpp>
+#include <leat/flow/item_codec.hpp>
 #include <leat/process/pool_function.hpp>
 
 namespace leat::cluster::detail {
